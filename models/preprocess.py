@@ -32,7 +32,7 @@ def log_mel(samples: Samples, start_s: float, audio: AudioInput) -> npt.NDArray[
     windows = _windows(np.asarray(samples, np.float32), start_s, audio)
     power = _power_spectrum(windows)
     mel_power = power @ _mel_filters(audio).T
-    decibels = 10.0 * np.log10(np.maximum(mel_power, 10.0 ** (FLOOR_DB / 10.0)))
+    decibels = np.maximum(10.0 * np.log10(np.maximum(mel_power, 1e-30)), FLOOR_DB)
     return np.asarray(decibels / (-FLOOR_DB / 2) + 1.0, np.float32)
 
 
