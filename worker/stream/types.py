@@ -1,0 +1,95 @@
+"""Kafka as the rest of the worker sees it: bytes, coordinates and two narrow protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class TopicPartition(NamedTuple):
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record as it was read. Nothing is deserialised here."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None = field(repr=False)
+    headers: Headers = ()
+    timestamp_ms: int = 0
+
+    @property
+    def topic_partition(self) -> TopicPartition:
+        return TopicPartition(self.topic, self.partition)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One record to be written."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None = field(repr=False)
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A record that the client could not read (corrupt batch, missing codec). It was sought past."""
+
+    topic: str
+    partition: int
+    offset: int
+    error: str
+
+
+class RebalanceListener(Protocol):
+    """Called on the consumer's own loop: must return at once."""
+
+    def assigned(self, partitions: frozenset[TopicPartition]) -> None: ...
+
+    def revoked(self, partitions: frozenset[TopicPartition]) -> None: ...
+
+
+class Consumer(Protocol):
+    """Used by one thread only."""
+
+    def subscribe(self, topics: Sequence[str], listener: RebalanceListener) -> None: ...
+
+    def poll(self, timeout_s: float, max_records: int) -> Sequence[Record | Unreadable]: ...
+
+    def assignment(self) -> frozenset[TopicPartition]: ...
+
+    def pause(self) -> None:
+        """Stop fetching from all that is assigned; polling goes on."""
+        ...
+
+    def resume(self) -> None: ...
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Commit the offset of the next record to read. Returns when the broker has it, or raises
+        BrokerUnavailable; a partition that is no longer ours is not an error."""
+        ...
+
+    def close(self) -> None:
+        """Leave the group at once. Commits nothing."""
+        ...
+
+
+class Producer(Protocol):
+    """Thread-safe, idempotent, acknowledged by all in-sync replicas."""
+
+    def send(self, record: Outgoing) -> Future[None]:
+        """Never blocks for long. The future fails with PublishFailed."""
+        ...
+
+    def close(self, timeout_s: float) -> None: ...
