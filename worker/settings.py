@@ -10,15 +10,14 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     YamlConfigSettingsSource,
 )
-
-from worker.errors import SettingsError
 
 PREFIX = "SLUICE_"
 CONFIG_VARIABLE = "SLUICE_CONFIG"
@@ -26,6 +25,14 @@ NESTING = "__"
 
 MiB = 1024 * 1024
 Seconds = Annotated[float, Field(gt=0)]
+
+
+def _split_at_colons(value: Any) -> Any:
+    """`/a:/b` from the environment, as in PATH; a list from YAML stays one."""
+    return tuple(part for part in value.split(":") if part) if isinstance(value, str) else value
+
+
+Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split_at_colons)]
 
 
 class _Group(BaseModel):
@@ -71,7 +78,7 @@ class WorkerSettings(_Group):
 
 
 class FetchSettings(_Group):
-    file_roots: tuple[Path, ...] = Field((), description="folders that file:// may read; empty: none")
+    file_roots: Folders = Field((), description="folders that file:// may read, colon separated; empty: none")
     max_bytes: int = Field(512 * MiB, ge=1, description="largest upload")
     connect_timeout_s: Seconds = Field(5.0)
     read_timeout_s: Seconds = Field(15.0, description="longest silence while reading")
