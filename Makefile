@@ -1,0 +1,83 @@
+# The commands of the README, of CONTRIBUTING.md and of CI: they are the same.
+PYTHON ?= python3
+VENV ?= .venv
+# An index for torch, for example https://download.pytorch.org/whl/cpu; empty: pip's own.
+TORCH_INDEX ?=
+PYTEST_ARGS ?=
+DEMO_ARGS ?=
+# The wheel of ONNX Runtime: cpu (OpenVINO) or gpu (CUDA).
+WORKER_EXTRA ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else \
+	"Sluice needs Python 3.11 to 3.13, $(PYTHON) is %d.%d: make PYTHON=/path/to/python3.12 ..." % v[:2])'
+	@$(PYTHON) -c 'import platform, sys; s = platform.system() + " " + platform.machine(); \
+	sys.exit(None if s == "Linux x86_64" else "Sluice runs on Linux x86-64, this is " + s)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.worker: requirements/worker-$(WORKER_EXTRA).txt requirements/demo-media.txt pyproject.toml | $(BIN)/python
+	$(PIP) install --require-hashes -r requirements/worker-$(WORKER_EXTRA).txt
+	$(PIP) install --require-hashes --no-deps -r requirements/demo-media.txt
+	$(PIP) install --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.worker requirements/dev.txt requirements/torch.txt
+	$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -r requirements/torch.txt
+	$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.PHONY: install
+install: $(VENV)/.worker ## Install the worker (no torch)
+
+.PHONY: install-dev
+install-dev: $(VENV)/.dev ## Install everything: worker, trainer, test tools
+
+.PHONY: demo
+demo: $(VENV)/.worker ## Start broker, cache and worker, publish sample uploads, show verdicts
+	$(BIN)/sluice demo $(DEMO_ARGS)
+
+.PHONY: test
+test: check ## Lint, types, import rules, then the whole test suite
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: check
+check: $(VENV)/.dev ## Lint, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: test-containers
+test-containers: $(VENV)/.dev ## The contract tests over testcontainers' Kafka and Redis
+	$(BIN)/python -m tests.containers
+
+.PHONY: schemas
+schemas: $(VENV)/.worker ## Write docs/schemas from the wire contracts
+	$(BIN)/python -m worker.contracts docs/schemas
+
+# Needs uv. `make lock UPGRADE=--upgrade` takes newer releases.
+LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet $(UPGRADE)
+.PHONY: lock
+lock: ## Write requirements/*.txt from pyproject.toml
+	$(LOCK) pyproject.toml --extra cpu --extra demo -o requirements/worker-cpu.txt
+	$(LOCK) pyproject.toml --extra gpu --extra demo -c requirements/worker-cpu.txt -o requirements/worker-gpu.txt
+	$(LOCK) pyproject.toml --extra cpu --extra demo --extra dev --extra trainer -c requirements/worker-cpu.txt \
+		--override requirements/without-torch.txt -o requirements/dev.txt
+
+.PHONY: clean
+clean: ## Remove the virtual environment and caches
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
