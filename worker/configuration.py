@@ -44,7 +44,8 @@ def fields() -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
     """Every setting, as its path in the tree and its pydantic field."""
     for group_name, group_field in Settings.model_fields.items():
         group = group_field.annotation
-        assert isinstance(group, type) and issubclass(group, BaseModel)
+        assert isinstance(group, type)
+        assert issubclass(group, BaseModel)
         for name, field in group.model_fields.items():
             yield (group_name, name), field
 

@@ -38,7 +38,9 @@ class UploadEvent(BaseModel):
     sha256: Sha256 | None = Field(default=None, description="checked against the bytes that were fetched")
     content_type: str | None = Field(default=None, max_length=256)
     tenant: str = Field(default="", max_length=256)
-    policy: str | None = Field(default=None, max_length=128, description="absent: the worker's default policy")
+    policy: str | None = Field(
+        default=None, max_length=128, description="absent: the worker's default policy"
+    )
     priority: Priority = "standard"
     deadline: AwareDatetime | None = Field(default=None, description="read after it: review, `expired`")
     created_at: AwareDatetime | None = None

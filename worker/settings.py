@@ -61,7 +61,9 @@ class KafkaSettings(_Group):
     request_timeout_s: Seconds = Field(30.0)
     max_message_bytes: int = Field(32 * MiB, ge=1024, description="largest record read or written")
     fetch_max_bytes: int = Field(64 * MiB, ge=1024, description="largest answer to one fetch")
-    delivery_timeout_s: Seconds = Field(60.0, description="a verdict not acknowledged by then stops the worker")
+    delivery_timeout_s: Seconds = Field(
+        60.0, description="a verdict not acknowledged by then stops the worker"
+    )
 
 
 class WorkerSettings(_Group):
