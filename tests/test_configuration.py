@@ -22,7 +22,7 @@ def test_environment_is_stronger_than_dotenv_and_yaml(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     config = tmp_path / "sluice.yaml"
-    config.write_text("kafka: {group_id: from-yaml, uploads_topic: from-yaml, verdicts_topic: from-yaml}\n")
+    config.write_text("kafka: {group_id: yaml, uploads_topic: yaml, verdicts_topic: yaml}")
     (tmp_path / ".env").write_text(
         "SLUICE_KAFKA__UPLOADS_TOPIC=from-dotenv\nSLUICE_KAFKA__GROUP_ID=from-dotenv\n"
     )
@@ -32,7 +32,7 @@ def test_environment_is_stronger_than_dotenv_and_yaml(
     assert (kafka.group_id, kafka.uploads_topic, kafka.verdicts_topic) == (
         "from-environment",
         "from-dotenv",
-        "from-yaml",
+        "yaml",
     )
 
 

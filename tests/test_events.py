@@ -121,7 +121,9 @@ def test_a_newer_schema_version_is_read() -> None:
     assert read_upload(plain(**MINIMAL, schema_version=99)).event.schema_version == 99
 
 
-json_values = st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.just({}) | st.just([None])
+json_values: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.just({}) | st.just([None])
+)
 field_names = st.sampled_from(
     ["upload_id", "uri", "sha256", "deadline", "priority", "data", "schema_version"]
 )

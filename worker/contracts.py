@@ -20,7 +20,7 @@ SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """What the wire carries: of what is read the validation schema, of what is written the serialisation's."""
+    """What the wire carries: the validation schema of what is read, else the serialisation schema."""
     mode: Literal["validation", "serialization"] = "validation" if model is UploadEvent else "serialization"
     return {"$schema": SCHEMA_DIALECT, **model.model_json_schema(mode=mode)}
 
