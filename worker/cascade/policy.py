@@ -1,0 +1,180 @@
+"""What a platform wants done about each label: the policy file, resolved against the loaded models.
+
+A policy maps a label to two thresholds (``review``, ``block``), and may state the prevalence expected in
+production and the band that escalates. Where it is silent, the models' specs speak:
+
+- a label that a policy does not name keeps the models' defaults, so that a new label is never ignored
+  by accident; ``ignore: true`` switches one off;
+- the models' default is ``review`` at the label's threshold and ``block`` only where the odds are
+  ``BLOCK_ODDS`` times as high (threshold 0.5: block at 0.952), since a person shall see what is not clear;
+- a label that names only one threshold has only that one;
+- thresholds and bands of the file apply to probabilities corrected to the file's prevalence; thresholds
+  and bands of the specs stand at the training prevalence and get the scores' own correction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from models.spec import Aggregation, Label, ModelSpec
+from worker.cascade.policy_file import LabelPolicy, PolicyFile, read_policy_file
+from worker.cascade.prior import logit_shift, shifted_one
+from worker.errors import PolicyInvalid, UnknownPolicy
+
+DEFAULT_POLICY = "default"
+BUILT_IN_VERSION = "built-in"
+BLOCK_ODDS = 20.0
+
+Band = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class StageRule:
+    """How one model's scores of one label are read."""
+
+    shift: float  # added to the logit of each clip
+    aggregation: Aggregation
+    review: float | None  # thresholds on the corrected probability of the video; None: never
+    block: float | None
+
+    @property
+    def lowest(self) -> float:
+        return min(value for value in (self.review, self.block) if value is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRule:
+    """One label of one policy. A stage is None when that model does not know the label."""
+
+    label: str
+    parent: str
+    filter: StageRule | None
+    escalation: StageRule | None
+    band: Band | None  # [low, high) on the corrected filter probability; None: the filter always settles it
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    name: str
+    rules: tuple[LabelRule, ...]
+    max_escalated_clips: int
+
+
+class Policies:
+    """Every policy that an event may name."""
+
+    def __init__(self, policies: Mapping[str, Policy], version: str) -> None:
+        self._policies = dict(policies)
+        self.version = version
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(self._policies))
+
+    def get(self, name: str) -> Policy:
+        if name not in self._policies:
+            raise UnknownPolicy(f"policy {name!r} does not exist; known: {', '.join(self.names)}")
+        return self._policies[name]
+
+
+def load_policies(
+    file: PolicyFile | None,
+    filter_spec: ModelSpec,
+    escalation_spec: ModelSpec | None,
+    *,
+    default: str = DEFAULT_POLICY,
+    max_escalated_clips: int = 16,
+) -> Policies:
+    """Resolve a policy file (``read_policy_file``; None: there is none) against the loaded models.
+
+    Raises PolicyInvalid when the file names a label that no model knows, when a band does not hold the
+    threshold that it is about, or when ``default`` does not exist.
+    """
+    requested = {name: dict(policy.labels) for name, policy in file.policies.items()} if file else {}
+    requested.setdefault(DEFAULT_POLICY, {})
+    where = file.path if file else "the built-in policy"
+    policies = {
+        name: Policy(
+            name, _rules(labels, filter_spec, escalation_spec, f"{where}: {name}"), max_escalated_clips
+        )
+        for name, labels in requested.items()
+    }
+    if default not in policies:
+        raise PolicyInvalid(
+            f"{where}: the default policy {default!r} does not exist; accepted: {', '.join(sorted(policies))}"
+        )
+    return Policies(policies, file.version_name if file else BUILT_IN_VERSION)
+
+
+def _rules(
+    labels: Mapping[str, LabelPolicy], filter_spec: ModelSpec, escalation_spec: ModelSpec | None, where: str
+) -> tuple[LabelRule, ...]:
+    known = dict.fromkeys(filter_spec.label_names + (escalation_spec.label_names if escalation_spec else ()))
+    unknown = [label for label in labels if label not in known]
+    if unknown:
+        raise PolicyInvalid(
+            f"{where}: unknown labels {', '.join(unknown)}; the loaded models know: {', '.join(known)}"
+        )
+    return tuple(
+        _rule(name, labels.get(name, LabelPolicy()), filter_spec, escalation_spec, f"{where}.labels.{name}")
+        for name in known
+        if name not in labels or not labels[name].ignore
+    )
+
+
+def _rule(
+    name: str, wanted: LabelPolicy, filter_spec: ModelSpec, escalation_spec: ModelSpec | None, where: str
+) -> LabelRule:
+    by_filter = _find(filter_spec, name)
+    by_escalation = _find(escalation_spec, name) if escalation_spec else None
+    first = _stage(wanted, by_filter, filter_spec) if by_filter else None
+    second = _stage(wanted, by_escalation, escalation_spec) if by_escalation and escalation_spec else None
+    band = _band(wanted, by_filter, first, where) if by_filter and first and second else None
+    parents = [label.parent for label in (by_filter, by_escalation) if label]
+    return LabelRule(name, next((parent for parent in parents if parent), ""), first, second, band)
+
+
+def _find(spec: ModelSpec, name: str) -> Label | None:
+    return next((label for label in spec.labels if label.name == name), None)
+
+
+def _stage(wanted: LabelPolicy, label: Label, spec: ModelSpec) -> StageRule:
+    shift = logit_shift(label.training_prevalence, wanted.prevalence)
+    if wanted.review is not None or wanted.block is not None:
+        return StageRule(shift, spec.aggregation, wanted.review, wanted.block)
+    return StageRule(
+        shift,
+        spec.aggregation,
+        review=shifted_one(label.threshold, shift),
+        block=shifted_one(label.threshold, shift + math.log(BLOCK_ODDS)),
+    )
+
+
+def _band(wanted: LabelPolicy, label: Label, stage: StageRule, where: str) -> Band:
+    """The band must hold the lowest threshold: else what lies between would be allowed unexamined."""
+    if wanted.band is not None:
+        low, high = wanted.band
+        if not low <= stage.lowest <= high:
+            raise PolicyInvalid(
+                f"{where}.band: {list(wanted.band)} does not hold the lowest threshold {stage.lowest:.4g}; "
+                f"accepted: low <= {stage.lowest:.4g} <= high (equal to both: never escalate)"
+            )
+        return low, high
+    low, high = (shifted_one(edge, stage.shift) for edge in label.band)
+    if low == high:  # the spec wants no escalation of this label
+        return low, high
+    return min(low, stage.lowest), max(high, stage.lowest)
+
+
+__all__ = [
+    "BLOCK_ODDS",
+    "DEFAULT_POLICY",
+    "LabelRule",
+    "Policies",
+    "Policy",
+    "StageRule",
+    "load_policies",
+    "read_policy_file",
+]
