@@ -1,0 +1,165 @@
+"""The command line. Every command loads what it needs when it runs, so that `sluice --help` is quick."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import click
+
+from worker import __version__
+from worker.configuration import load_settings, masked
+from worker.errors import SluiceError
+
+COMMAND_GROUP = "sluice.commands"
+
+
+class _Group(click.Group):
+    """Adds the commands that other parts bring as entry points; one that needs an extra says which."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted({*super().list_commands(context), *(entry.name for entry in _brought())})
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        for entry in _brought():
+            if entry.name == name:
+                return _load(entry)
+        return super().get_command(context, name)
+
+
+def _brought() -> Any:
+    return entry_points(group=COMMAND_GROUP)
+
+
+def _load(entry: Any) -> click.Command:
+    try:
+        command = entry.load()
+    except ModuleNotFoundError as error:
+        missing = error.name
+        return click.Command(
+            entry.name,
+            callback=lambda: _fail(f"`sluice {entry.name}` needs {missing}: pip install 'sluice[trainer]'"),
+            context_settings={"ignore_unknown_options": True},
+            params=[click.Argument(["arguments"], nargs=-1, expose_value=False)],
+            short_help="(needs the trainer extra)",
+        )
+    assert isinstance(command, click.Command)
+    return command
+
+
+def _fail(message: str) -> None:
+    raise click.ClickException(message)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="sluice")
+def cli() -> None:
+    """Streaming, real-time video moderation: uploads from Kafka in, verdicts out."""
+
+
+@cli.command()
+def worker() -> None:
+    """Moderate the uploads topic until SIGTERM."""
+    from worker.app import run_worker
+
+    sys.exit(run_worker(load_settings()))
+
+
+@cli.command()
+@click.option(
+    "--media",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Judge the videos of this folder instead of the samples.",
+)
+@click.option("--keep", is_flag=True, help="Leave broker, cache and worker running until Ctrl-C.")
+def demo(media: Path | None, keep: bool) -> None:
+    """Start a broker, a cache and a worker, publish uploads and show the verdicts."""
+    from worker.demo import run_demo
+
+    sys.exit(run_demo(media, keep=keep))
+
+
+@cli.command()
+@click.argument("uploads", nargs=-1, required=True, metavar="FILE|URI...")
+@click.option("--broker", help="host:port; default: the settings.")
+@click.option("--topic", help="Default: the settings' uploads topic.")
+@click.option("--policy", help="Name of the policy to judge by.")
+@click.option("--tenant", default="")
+@click.option(
+    "--priority", type=click.Choice(["live", "standard", "batch"]), default="standard", show_default=True
+)
+@click.option("--upload-id", help="For a single upload; default: made from the file's name.")
+def publish(uploads: tuple[str, ...], broker: str | None, topic: str | None, **event: Any) -> None:
+    """Publish files (inside the record) or URIs (s3://, https://, file://) as uploads."""
+    from worker.publish import publish_uploads
+
+    for upload_id in publish_uploads(_stream_settings(broker, uploads_topic=topic), uploads, **event):
+        click.echo(upload_id)
+
+
+@cli.command()
+@click.option("--broker", help="host:port; default: the settings.")
+@click.option("--topic", help="Default: the settings' verdicts topic.")
+@click.option("--from-beginning", is_flag=True, help="Show what is already there as well.")
+@click.option("--json", "as_json", is_flag=True, help="One verdict a line, as it is on the wire.")
+def watch(broker: str | None, topic: str | None, from_beginning: bool, as_json: bool) -> None:
+    """Show verdicts as they arrive."""
+    from worker.watch import watch_verdicts
+
+    watch_verdicts(
+        _stream_settings(broker, verdicts_topic=topic), from_beginning=from_beginning, as_json=as_json
+    )
+
+
+@cli.command()
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option("--policy", help="Name of the policy to judge by.")
+def moderate(files: tuple[Path, ...], policy: str | None) -> None:
+    """Judge FILES here, without a broker: one verdict a line on standard output, as JSON."""
+    from worker.app import moderate_files
+
+    moderate_files(load_settings(), files, policy)
+
+
+@cli.command()
+@click.option("--format", "style", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
+def config(style: str) -> None:
+    """Print the effective settings; secrets are masked."""
+    import yaml
+
+    tree = masked(load_settings())
+    text = json.dumps(tree, indent=2) if style == "json" else yaml.safe_dump(tree, sort_keys=False)
+    click.echo(text.rstrip())
+
+
+@cli.command()
+def models() -> None:
+    """Print which models are installed, which are used, from where, and their sha256."""
+    from worker.models_table import print_models
+
+    print_models(load_settings())
+
+
+def _stream_settings(broker: str | None, **topics: str | None) -> Any:
+    """The Kafka settings, with what the command line says put above them."""
+    settings = load_settings().kafka
+    given = {"bootstrap_servers": broker, **topics}
+    return settings.model_copy(update={name: value for name, value in given.items() if value})
+
+
+def main() -> None:
+    """Run the command line; what Sluice raises on purpose is shown as a message, not as a stack."""
+    try:
+        cli()
+    except SluiceError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
