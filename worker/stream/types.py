@@ -53,11 +53,19 @@ class Unreadable:
 
 
 class RebalanceListener(Protocol):
-    """Called on the consumer's own loop: must return at once."""
+    """Called on the thread that also sends the heartbeats: must return at once, and lock."""
 
-    def assigned(self, partitions: frozenset[TopicPartition]) -> None: ...
+    def assigned(self, partitions: frozenset[TopicPartition]) -> None:
+        """These are ours in addition to what we have."""
+        ...
 
-    def revoked(self, partitions: frozenset[TopicPartition]) -> None: ...
+    def revoked(self, partitions: frozenset[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """These go to others. Returns the offsets that the consumer commits before it lets go."""
+        ...
+
+    def lost(self, partitions: frozenset[TopicPartition]) -> None:
+        """These are with others already: nothing can be committed any more."""
+        ...
 
 
 class Consumer(Protocol):
@@ -65,9 +73,15 @@ class Consumer(Protocol):
 
     def subscribe(self, topics: Sequence[str], listener: RebalanceListener) -> None: ...
 
-    def poll(self, timeout_s: float, max_records: int) -> Sequence[Record | Unreadable]: ...
+    def poll(self, timeout_s: float, max_records: int) -> Sequence[Record | Unreadable]:
+        """Raises BrokerUnavailable when it is worth another try, SettingsError when it is not."""
+        ...
 
     def assignment(self) -> frozenset[TopicPartition]: ...
+
+    def joined(self) -> bool:
+        """Whether the group counts us as a member, be it without partitions."""
+        ...
 
     def pause(self) -> None:
         """Stop fetching from all that is assigned; polling goes on."""
@@ -76,8 +90,8 @@ class Consumer(Protocol):
     def resume(self) -> None: ...
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Commit the offset of the next record to read. Returns when the broker has it, or raises
-        BrokerUnavailable; a partition that is no longer ours is not an error."""
+        """Commit the offset of the next record to read. Returns when the broker has it; raises
+        BrokerUnavailable when it has not (try again, unless the partition is lost meanwhile)."""
         ...
 
     def close(self) -> None:

@@ -1,0 +1,81 @@
+"""Our settings in the client's words. Pure: foreign names and foreign units stop here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from worker.settings import KafkaSettings
+
+RECONNECT_BACKOFF_MAX_MS = 1_000  # the client's own default is half a minute
+MAX_BLOCK_MS = 10_000
+MAX_HEARTBEAT_MS = 3_000
+
+
+def connection(settings: KafkaSettings) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "bootstrap_servers": [server.strip() for server in settings.bootstrap_servers.split(",")],
+        "client_id": f"sluice-{settings.group_id}",
+        "security_protocol": settings.security_protocol,
+        "request_timeout_ms": ms(settings.request_timeout_s),
+        "bootstrap_timeout_ms": ms(settings.request_timeout_s),
+        "reconnect_backoff_max_ms": RECONNECT_BACKOFF_MAX_MS,
+    }
+    if settings.security_protocol.startswith("SASL"):
+        options |= {
+            "sasl_mechanism": settings.sasl_mechanism,
+            "sasl_plain_username": settings.sasl_username,
+            "sasl_plain_password": settings.sasl_password.get_secret_value(),
+        }
+    if settings.security_protocol.endswith("SSL"):
+        options |= {
+            "ssl_cafile": _path(settings.ssl_ca_file),
+            "ssl_certfile": _path(settings.ssl_cert_file),
+            "ssl_keyfile": _path(settings.ssl_key_file),
+            "ssl_password": settings.ssl_key_password.get_secret_value() or None,
+        }
+    return options
+
+
+def fetching(settings: KafkaSettings) -> dict[str, Any]:
+    return {
+        "auto_offset_reset": "earliest",
+        "enable_auto_commit": False,
+        "isolation_level": "read_committed",
+        "fetch_max_bytes": settings.fetch_max_bytes,
+        "max_partition_fetch_bytes": min(settings.max_message_bytes, settings.fetch_max_bytes),
+        "allow_auto_create_topics": False,
+        "metrics_enabled": False,
+    }
+
+
+def group(settings: KafkaSettings) -> dict[str, Any]:
+    session_ms = ms(settings.session_timeout_s)
+    return {
+        "group_id": settings.group_id,
+        "session_timeout_ms": session_ms,
+        "heartbeat_interval_ms": min(MAX_HEARTBEAT_MS, session_ms // 3),
+        "max_poll_interval_ms": max(session_ms, ms(settings.max_poll_interval_s)),
+    }
+
+
+def producing(settings: KafkaSettings) -> dict[str, Any]:
+    delivery_ms = ms(settings.delivery_timeout_s)
+    return {
+        "acks": "all",
+        "enable_idempotence": True,  # said aloud: a conflicting option is then an error, not a silent "off"
+        "max_request_size": settings.max_message_bytes,
+        "delivery_timeout_ms": delivery_ms,
+        "request_timeout_ms": min(delivery_ms, ms(settings.request_timeout_s)),
+        "max_block_ms": min(delivery_ms, MAX_BLOCK_MS),
+        "allow_auto_create_topics": False,
+        "metrics_enabled": False,
+    }
+
+
+def ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _path(path: Path | None) -> str | None:
+    return None if path is None else str(path)
