@@ -1,0 +1,117 @@
+"""Where models lie, which version is meant, and whether the files are what their spec says."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+import models.spec
+from models.spec import SPEC_FILE, ModelSpec, Variant, file_sha256, read_spec
+from worker.errors import ArtifactInvalid
+
+SHIPPED = Path(models.spec.__file__).parent / "artifacts"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One version of one model on disk: ``<root>/<name>/<version>/spec.json`` and its weights."""
+
+    folder: Path
+    spec: ModelSpec
+
+    @property
+    def reference(self) -> str:
+        return f"{self.spec.name}@{self.spec.version}"
+
+    def path(self, variant: Variant) -> Path:
+        return self.folder / variant.file
+
+    def variant(self, name: str, provider: str) -> Variant:
+        """The variant of this name; an empty name: the one measured best for the provider."""
+        if not name:
+            return self.spec.variant_for(provider)
+        for variant in self.spec.variants:
+            if variant.name == name:
+                return variant
+        raise ArtifactInvalid(
+            f"{self.reference} has no variant {name!r}; accepted: "
+            f"{', '.join(variant.name for variant in self.spec.variants)}, or empty for the best"
+        )
+
+
+def find_artifact(reference: str, models_dir: Path | None = None) -> Artifact:
+    """``name`` (its newest version) or ``name@version``, below ``models_dir`` (None: shipped models)."""
+    root = models_dir if models_dir is not None else SHIPPED
+    name, _, version = reference.partition("@")
+    versions = _versions(root, name)
+    if not versions:
+        raise ArtifactInvalid(
+            f"no model {name!r} in {root}; found: {', '.join(_names(root)) or 'none'}. "
+            "Set `inference.models_dir` to a folder of <name>/<version>/spec.json"
+        )
+    if version and version not in versions:
+        raise ArtifactInvalid(f"no version {version!r} of {name!r} in {root}; found: {', '.join(versions)}")
+    return _read(root / name / (version or versions[-1]))
+
+
+def list_artifacts(models_dir: Path | None = None) -> tuple[Artifact, ...]:
+    """Every version of every model, by name and age. Raises ArtifactInvalid for a spec that is wrong."""
+    root = models_dir if models_dir is not None else SHIPPED
+    return tuple(_read(root / name / version) for name in _names(root) for version in _versions(root, name))
+
+
+def verify(artifact: Artifact, variant: Variant) -> None:
+    """Raise ArtifactInvalid unless the file has the size and the digest that the spec states."""
+    path = artifact.path(variant)
+    advice = "restore the file or train the model again; never edit an artifact in place"
+    try:
+        size_bytes = path.stat().st_size
+        found = file_sha256(path) if size_bytes == variant.size_bytes else ""
+    except OSError as error:
+        raise ArtifactInvalid(f"{path}: cannot be read: {error.strerror}; {advice}") from error
+    if size_bytes != variant.size_bytes:
+        raise ArtifactInvalid(f"{path}: expected {variant.size_bytes} bytes, found {size_bytes}; {advice}")
+    if found != variant.sha256:
+        raise ArtifactInvalid(f"{path}: expected sha256 {variant.sha256}, found {found}; {advice}")
+
+
+def _read(folder: Path) -> Artifact:
+    path = folder / SPEC_FILE
+    try:
+        spec = read_spec(folder)
+    except OSError as error:
+        raise ArtifactInvalid(f"{path}: cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        raise ArtifactInvalid(f"{path}: {_explain(error)}") from error
+    found = f"{folder.parent.name}/{folder.name}"
+    if found != f"{spec.name}/{spec.version}":
+        raise ArtifactInvalid(
+            f"{path}: expected in a folder {spec.name}/{spec.version}, found {found}; rename the folder"
+        )
+    return Artifact(folder, spec)
+
+
+def _explain(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, detail['loc'])) or 'file'}: {detail['msg']}, found {detail['input']!r:.80}"
+        for detail in error.errors(include_url=False)
+    )
+
+
+def _names(root: Path) -> list[str]:
+    return sorted({path.parent.parent.name for path in root.glob(f"*/*/{SPEC_FILE}")})
+
+
+def _versions(root: Path, name: str) -> list[str]:
+    """Oldest first; numbers inside of a version count as numbers, so 1.10 is newer than 1.9."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
+        return []  # never leave ``root`` by a name such as ../..
+    return sorted((path.parent.name for path in (root / name).glob(f"*/{SPEC_FILE}")), key=_version_order)
+
+
+def _version_order(version: str) -> list[tuple[int, int, str]]:
+    parts = re.findall(r"\d+|[^\d]+", version)
+    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]
