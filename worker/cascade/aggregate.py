@@ -56,10 +56,13 @@ def video_probability(timeline: Timeline, aggregation: Aggregation) -> float:
     return min(max(value, float(clips.min())), float(clips.max()))  # a mean may round past its terms
 
 
-def timeline(scores: StageScores, label: str, shift: float, duration_s: float) -> Timeline | None:
-    """What one stage said of one label, corrected by ``shift``; None when the stage does not know it."""
+def timeline(scores: StageScores, label: str, shift: float, duration_s: float) -> Timeline:
+    """What one stage said of one label, corrected by ``shift``.
+
+    A label that is missing is an error and not silence: scores of another model must not read as `allow`.
+    """
     if label not in scores.labels:
-        return None
+        raise ValueError(f"no scores of {label!r}, only of {', '.join(scores.labels)}")
     column = scores.probabilities[:, scores.labels.index(label)]
     return Timeline(
         label=label,
@@ -69,10 +72,8 @@ def timeline(scores: StageScores, label: str, shift: float, duration_s: float) -
     )
 
 
-def replaced(base: Timeline | None, better: Timeline | None) -> Timeline | None:
+def replaced(base: Timeline, better: Timeline) -> Timeline:
     """``base`` with every clip that ``better`` also looked at taken from ``better``."""
-    if base is None or better is None:
-        return better if base is None else base
     kept = [i for i, start_s in enumerate(base.starts_s) if find_start(better.starts_s, start_s) is None]
     rows = [(base.starts_s[i], base.ends_s[i], float(base.probabilities[i])) for i in kept]
     rows += zip(better.starts_s, better.ends_s, better.probabilities.tolist(), strict=True)

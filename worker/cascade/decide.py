@@ -92,8 +92,6 @@ def _wanted_by(rule: LabelRule, scores: ContentScores) -> tuple[int, ...]:
     if rule.band is None or rule.filter is None:
         return ()
     line = timeline(scores.filter, rule.label, rule.filter.shift, scores.info.duration_s)
-    if line is None:
-        return ()
     low, high = rule.band
     if not low <= video_probability(line, rule.filter.aggregation) < high:
         return ()
@@ -146,7 +144,7 @@ def _evidence(
     if escalation is None or rule.escalation is None:
         return rule.filter, first
     second = timeline(escalation, rule.label, rule.escalation.shift, duration_s)
-    return rule.escalation, replaced(first, second)
+    return rule.escalation, second if first is None else replaced(first, second)
 
 
 def _judge(

@@ -114,8 +114,8 @@ class Metrics:
     def _declare_cache(self) -> None:
         self._cache = Counter(
             "sluice_cache_events",
-            "hit, miss, error (no answer), poisoned (value refused when read), shared (another worker computed "
-            "it), opened and closed (circuit). `poisoned`: find who else writes to the server.",
+            "hit, miss, error (no answer), poisoned (value refused when read), shared (another worker "
+            "computed it), opened and closed (circuit). `poisoned`: find who else writes to the server.",
             ("event",),
             registry=self.registry,
         )
