@@ -36,7 +36,7 @@ Allocate = Callable[[tuple[int, int, int, int, int]], Pixels]  # gives zeros
 STALE_S = 0.5
 
 
-class _JumpFailed(Exception):  # noqa: N818 - a signal, not an error
+class _JumpFailed(Exception):
     """What came out after a jump is not a keyframe before the clip."""
 
 

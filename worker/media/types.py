@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 from models.spec import AudioInput, VideoInput
 
+# Part of every cache key: raise it with any change to the pixels or the spectrograms that come out.
+PREPROCESSING_VERSION = "1"
+
 
 @dataclass(frozen=True, slots=True)
 class Media:

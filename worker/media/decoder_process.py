@@ -1,0 +1,156 @@
+"""The program of the decoder processes, and of the process that they are forked from.
+
+    worker ──Popen──> fork server ──fork──> decoder process (one job at a time, then recycled)
+       └───────────── a socket to each ─────────────┘
+
+The fork server has imported everything and decodes nothing; a fork of it is ready in milliseconds.
+It starts with an environment of its own, so no decoder process has ever seen the worker's secrets.
+A decoder process ends when its socket closes (the worker is gone) and dies with the fork server, so
+nothing is left after ``kill -9``; media and frames travel as descriptors of files without names.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import math
+import os
+import pickle
+import resource
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from typing import NoReturn
+
+import av.logging
+
+from worker.errors import MediaError
+from worker.media.container import DecodeLimits
+from worker.media.decode import decode
+from worker.media.handover import MESSAGE_BYTES, ClipBuffer, error_answer
+from worker.media.types import DecodeRequest
+
+_PR_SET_PDEATHSIG = 1
+_OPEN_FILES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderConfig:
+    """What bounds every job of a decoder process."""
+
+    limits: DecodeLimits
+    memory_bytes: int  # address space beyond what the process starts with
+    cpu_s: float  # of one job
+
+    def to_json(self) -> str:
+        names = DecodeLimits.__dataclass_fields__
+        limits = {name: getattr(self.limits, name) for name in names}
+        return json.dumps({"limits": limits, "memory_bytes": self.memory_bytes, "cpu_s": self.cpu_s})
+
+    @classmethod
+    def from_json(cls, text: str) -> DecoderConfig:
+        fields = json.loads(text)
+        return cls(DecodeLimits(**fields.pop("limits")), **fields)
+
+
+def main() -> None:
+    """The fork server: ``python -c ... <descriptor of the control socket> <config as JSON>``."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    config = DecoderConfig.from_json(sys.argv[2])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker decides when to stop
+    av.logging.set_level(None)  # uploads do not write to our logs
+    gc.collect()
+    gc.freeze()  # pages stay shared between forks
+    statuses: dict[int, int] = {}
+    while True:
+        message = control.recv(MESSAGE_BYTES)
+        if not message:
+            sys.exit(0)  # the worker is gone, and the decoder processes go with us
+        command = json.loads(message)
+        _collect(statuses)
+        if command["do"] == "fork":
+            _fork(control, config)
+        else:
+            control.send(json.dumps({"status": statuses.pop(command["pid"], None)}).encode())
+
+
+def _collect(statuses: dict[int, int]) -> None:
+    """Take up the exit status of every process that has ended."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        statuses[pid] = os.waitstatus_to_exitcode(status)
+
+
+def _fork(control: socket.socket, config: DecoderConfig) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    server_pid = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        control.close()
+        ours.close()
+        _decoder_process(theirs, config, server_pid)
+    theirs.close()
+    pidfd = os.pidfd_open(pid)  # names this process for good: numbers are used again
+    socket.send_fds(control, [json.dumps({"pid": pid}).encode()], [ours.fileno(), pidfd])
+    os.close(pidfd)
+    ours.close()
+
+
+def _decoder_process(jobs: socket.socket, config: DecoderConfig, server_pid: int) -> NoReturn:
+    try:
+        _confine(config, server_pid)
+        while True:
+            message, fds, _, _ = socket.recv_fds(jobs, MESSAGE_BYTES, 2, socket.MSG_CMSG_CLOEXEC)
+            if not message:
+                os._exit(0)
+            answer = _run(pickle.loads(message), fds[0], fds[1], config)  # noqa: S301 - from the worker
+            for fd in fds:
+                os.close(fd)
+            jobs.send(answer)
+    except BrokenPipeError:
+        os._exit(0)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        os._exit(70)  # never run the fork server's own code in a fork
+
+
+def _run(request: DecodeRequest, media_fd: int, memory_fd: int, config: DecoderConfig) -> bytes:
+    used_s = resource.getrusage(resource.RUSAGE_SELF)
+    cpu_s = math.ceil(used_s.ru_utime + used_s.ru_stime + config.cpu_s)
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, resource.RLIM_INFINITY))
+    buffer = ClipBuffer(memory_fd, config.memory_bytes)
+    try:
+        with open(media_fd, "rb", closefd=False) as media:
+            return buffer.answer(decode(media, request, config.limits, buffer.allocate))
+    except MediaError as error:
+        return error_answer(error)
+
+
+def _confine(config: DecoderConfig, server_pid: int) -> None:
+    """Give up what decoding does not need. Hard limits: they cannot be taken back."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != server_pid:
+        os._exit(0)  # it died before we asked to be told
+    address_space = _address_space_bytes() + config.memory_bytes
+    for limit, value in (
+        (resource.RLIMIT_AS, address_space),
+        (resource.RLIMIT_FSIZE, config.memory_bytes),  # the memory file; nothing else is open for writing
+        (resource.RLIMIT_NOFILE, _OPEN_FILES),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(limit, (value, value))
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")  # when the machine is short of memory, this process goes first
+
+
+def _address_space_bytes() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()

@@ -1,0 +1,197 @@
+"""Decoding in disposable processes: what an upload does to one of them, others do not notice."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import queue
+import select
+import signal
+import socket
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+from worker.clock import Clock, Deadline
+from worker.errors import DeadlineExceeded, DecoderCrashed, DecodeTimeout, MediaLimit
+from worker.media.container import DecodeLimits
+from worker.media.decoder_process import DecoderConfig
+from worker.media.forkserver import DecoderProcess, ForkServer
+from worker.media.handover import MESSAGE_BYTES, parse_answer, read_answer
+from worker.media.types import Decoded, DecodeRequest, Media
+from worker.settings import DecodeSettings
+
+_ATTEMPTS = 2
+
+
+class _ProcessDied(Exception):
+    """``str`` says by what."""
+
+
+class DecodePool:
+    """``settings.processes`` decoder processes for any number of threads.
+
+    Nothing of the worker is ever forked, so it may start before or after Kafka clients and CUDA.
+    """
+
+    def __init__(self, settings: DecodeSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._closed = False
+        self._server = ForkServer(_config(settings))
+        # One entry for each place; None: the process there is gone and made anew when needed.
+        self._idle: queue.LifoQueue[DecoderProcess | None] = queue.LifoQueue()
+        for _ in range(settings.processes):
+            self._idle.put(None)
+
+    def start(self) -> None:
+        """Make all processes now rather than with the first uploads."""
+        with contextlib.ExitStack() as stack:
+            for _ in range(self._settings.processes):
+                deadline = Deadline.after(self._clock, self._settings.job_timeout_s)
+                stack.enter_context(self._checked_out(deadline))
+
+    def decode(self, media: Media, request: DecodeRequest, deadline: Deadline) -> Decoded:
+        """Decode in one of the processes; blocks. Raises MediaError or DeadlineExceeded.
+
+        A job whose process dies is tried once more in a new one. ``Decoded.clips`` is the memory that
+        the decoder process wrote to: it is released with the last reference to its arrays.
+        """
+        died = None
+        for _ in range(_ATTEMPTS):
+            with _descriptor(os.memfd_create("clips", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)) as memory_fd:
+                try:
+                    answer = self._answer(media, request, memory_fd, deadline)
+                except _ProcessDied as error:
+                    died = error
+                else:
+                    return read_answer(answer, memory_fd, request)
+        raise DecoderCrashed(f"two decoder processes died of this media, the last one by {died}")
+
+    def close(self) -> None:
+        """End all processes; jobs that still run fail with DecoderCrashed."""
+        self._closed = True
+        with contextlib.suppress(queue.Empty):
+            while True:
+                decoder = self._idle.get_nowait()
+                if decoder is not None:
+                    self._bury(decoder)
+        self._server.close()  # the rest die with it
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _checked_out(self, deadline: Deadline) -> Iterator[DecoderProcess]:
+        """A process of one's own. It comes back as it is, or not at all if anything was raised."""
+        decoder = self._take(deadline)
+        kept = None
+        try:
+            if decoder is None:
+                decoder = self._make()
+            yield decoder
+            if decoder.jobs_done < self._settings.jobs_per_process and not decoder.worn_out:
+                kept = decoder
+        finally:
+            if decoder is not None and kept is None:
+                self._bury(decoder)
+            self._idle.put(kept)
+
+    def _take(self, deadline: Deadline) -> DecoderProcess | None:
+        deadline.check("decoding began")
+        try:
+            decoder = self._idle.get(timeout=deadline.remaining_s)
+        except queue.Empty:
+            raise DeadlineExceeded("the upload's deadline passed while all decoders were busy") from None
+        if decoder is not None and decoder.has_ended:  # killed from outside while it was idle
+            self._bury(decoder)
+            return None
+        return decoder
+
+    def _make(self) -> DecoderProcess:
+        if self._closed:
+            raise DecoderCrashed("the decode pool is closed")
+        try:
+            return self._server.fork()
+        except OSError as error:
+            raise DecoderCrashed(f"no decoder process can be started: {error}") from error
+
+    def _bury(self, decoder: DecoderProcess) -> None:
+        decoder.kill()
+        self._server.exit_status(decoder)
+        decoder.close()
+
+    def _answer(
+        self, media: Media, request: DecodeRequest, memory_fd: int, deadline: Deadline
+    ) -> dict[str, Any]:
+        with self._checked_out(deadline) as decoder:
+            decoder.jobs_done += 1
+            # Opened again: for reading only, and with an offset that nobody shares.
+            with _descriptor(os.open(f"/proc/self/fd/{media.file.fileno()}", os.O_RDONLY)) as media_fd:
+                try:
+                    socket.send_fds(decoder.jobs, [pickle.dumps(request)], [media_fd, memory_fd])
+                except ConnectionError:
+                    self._raise_died(decoder)
+            self._wait(decoder, deadline)
+            try:
+                message = decoder.jobs.recv(MESSAGE_BYTES)
+            except ConnectionError:
+                message = b""
+            if not message:
+                self._raise_died(decoder)
+            answer = parse_answer(message)
+            # After running into its limits a process may have little memory left to grow.
+            decoder.worn_out = answer.get("reason") == MediaLimit.reason
+            return answer
+
+    def _wait(self, decoder: DecoderProcess, deadline: Deadline) -> None:
+        job_deadline = deadline.within(self._settings.job_timeout_s)
+        poll = select.poll()
+        poll.register(decoder.jobs, select.POLLIN)
+        if poll.poll(job_deadline.remaining_s * 1000):
+            return
+        if deadline.passed:
+            raise DeadlineExceeded("the upload's deadline passed while it was decoded")
+        raise DecodeTimeout(
+            f"decoding took longer than decode.job_timeout_s = {self._settings.job_timeout_s:g}"
+        )
+
+    def _raise_died(self, decoder: DecoderProcess) -> NoReturn:
+        decoder.kill()
+        status = self._server.exit_status(decoder)
+        if status == -signal.SIGXCPU:
+            raise DecodeTimeout(
+                f"decoding took more CPU time than decode.job_cpu_s = {self._settings.job_cpu_s:g}"
+            )
+        raise _ProcessDied(_cause(status))
+
+
+@contextlib.contextmanager
+def _descriptor(fd: int) -> Iterator[int]:
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _cause(status: int | None) -> str:
+    if status is None:
+        return "an unknown cause"
+    return f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+
+
+def _config(settings: DecodeSettings) -> DecoderConfig:
+    limits = DecodeLimits(
+        max_pixels=settings.max_pixels,
+        max_frames=settings.max_frames,
+        max_streams=settings.max_streams,
+        max_duration_s=settings.max_duration_s,
+    )
+    return DecoderConfig(limits, settings.memory_bytes, settings.job_cpu_s)
