@@ -121,7 +121,7 @@ def watch(broker: str | None, topic: str | None, from_beginning: bool, as_json: 
 @click.option("--policy", help="Name of the policy to judge by.")
 def moderate(files: tuple[Path, ...], policy: str | None) -> None:
     """Judge FILES here, without a broker: one verdict a line on standard output, as JSON."""
-    from worker.app import moderate_files
+    from worker.local import moderate_files
 
     moderate_files(load_settings(), files, policy)
 

@@ -80,7 +80,8 @@ class ModelVersion(_Part):
     name: str
     version: str
     variant: str
-    sha256: Sha256
+    sha256: Sha256 = Field(description="of the weights")
+    spec_sha256: Sha256 = Field(description="of the specification: preprocessing, calibration, thresholds")
 
 
 class Versions(_Part):

@@ -1,0 +1,252 @@
+"""The composition root: builds every object from the settings and owns what has to be closed.
+
+Nothing else in the worker reads settings from the environment or creates threads and processes on import.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import structlog
+
+from worker import __version__
+from worker.cache import MemoryCache, RedisCache, ScoreCache
+from worker.cascade.policy import Policies, load_policies
+from worker.cascade.policy_file import read_policy_file
+from worker.clock import Clock, SystemClock
+from worker.errors import SettingsError, SluiceError
+from worker.handler import UploadHandler
+from worker.inference.batcher import BatchPolicy
+from worker.inference.engine import Engine
+from worker.inference.registry import find_artifact
+from worker.inference.session import Session, open_session
+from worker.media.pool import DecodePool
+from worker.media.source import MediaSource
+from worker.messages import ModelVersion, Versions
+from worker.moderation import Model, Moderator
+from worker.settings import CacheSettings, InferenceSettings, KafkaSettings, PolicySettings, Settings
+from worker.stream.client import BrokerConsumer, BrokerProducer, missing_topics
+from worker.stream.loop import StreamLoop
+from worker.telemetry.health import Check, HealthServer
+from worker.telemetry.logs import configure_logging
+from worker.telemetry.metrics import Metrics
+from worker.telemetry.stream import StreamMetrics
+
+ENGINE_CLOSE_TIMEOUT_S = 5.0
+PRODUCER_CLOSE_TIMEOUT_S = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A worker without a broker: what `sluice moderate` needs."""
+
+    clock: Clock
+    metrics: Metrics
+    moderator: Moderator
+    models: tuple[Model, ...]
+
+    def broken(self) -> str | None:
+        """Why a model cannot serve; None while all can."""
+        return next((model.engine.broken for model in self.models if model.engine.broken), None)
+
+
+@contextmanager
+def service(settings: Settings, cache: ScoreCache | None = None) -> Iterator[Service]:
+    """Decoders started, models verified, loaded and warm. ``cache``: instead of the settings' one."""
+    clock = SystemClock()
+    metrics = Metrics()
+    with DecodePool(settings.decode, clock) as pool, _models(settings.inference, clock, metrics) as models:
+        first, second = models[0], models[1] if len(models) > 1 else None
+        policies = _policies(settings.policy, first, second)
+        cache = cache or _cache(settings.cache, clock, metrics)
+        try:
+            moderator = Moderator(
+                settings,
+                clock=clock,
+                source=MediaSource(settings.fetch, clock),
+                pool=pool,
+                cache=cache,
+                filter=first,
+                escalation=second,
+                policies=policies,
+                versions=Versions(
+                    models=tuple(model.version for model in models),
+                    policy=policies.version,
+                    taxonomy=first.spec.taxonomy,
+                    code=__version__,
+                ),
+                metrics=metrics,
+            )
+            yield Service(clock, metrics, moderator, models)
+        finally:
+            cache.close()
+
+
+def run_worker(settings: Settings) -> int:
+    """Moderate until SIGTERM or SIGINT. Returns the exit code: 0 after an orderly stop."""
+    configure_logging(settings.telemetry.log_level, settings.telemetry.log_format)
+    try:
+        with service(settings) as built, _stream(settings, built) as loop:
+            _stop_on_signals(loop, settings.worker.drain_timeout_s)
+            with _health(settings, built, loop):
+                log.info("worker_started", group=settings.kafka.group_id, topic=settings.kafka.uploads_topic)
+                loop.run()
+    except SluiceError as error:
+        log.error("worker_stopped", reason=error.reason, error=str(error))
+        return 1
+    return 0
+
+
+@contextmanager
+def _models(settings: InferenceSettings, clock: Clock, metrics: Metrics) -> Iterator[tuple[Model, ...]]:
+    """The filter, and the escalation model when there is one."""
+    engines: list[Engine] = []
+    try:
+        models = []
+        for reference in filter(None, (settings.filter, settings.escalation)):
+            session = _session(reference, settings)
+            policy = BatchPolicy(settings.max_batch_clips, settings.max_batch_delay_s)
+            engine = Engine(
+                session,
+                policy,
+                clock,
+                queue_clips=settings.queue_clips,
+                run_timeout_s=settings.engine_timeout_s,
+                events=metrics,
+            )
+            engine.start()
+            engines.append(engine)
+            version = _version(session)
+            metrics.model_loaded(session.spec.role, provider=session.provider, **version.model_dump())
+            models.append(Model(engine, version))
+        yield tuple(models)
+    finally:
+        for engine in engines:
+            engine.close(ENGINE_CLOSE_TIMEOUT_S)
+
+
+def _session(reference: str, settings: InferenceSettings) -> Session:
+    artifact = find_artifact(reference, settings.models_dir)
+    session = open_session(
+        artifact, provider=settings.provider, variant=settings.variant, threads=settings.threads
+    )
+    warmth = session.warm_up(settings.max_batch_clips)
+    log.info(
+        "model_loaded",
+        model=artifact.reference,
+        variant=session.variant.name,
+        provider=session.provider,
+        warm_up_s=round(warmth.total_s, 2),
+    )
+    return session
+
+
+def _version(session: Session) -> ModelVersion:
+    spec = session.spec
+    return ModelVersion(
+        name=spec.name,
+        version=spec.version,
+        variant=session.variant.name,
+        sha256=session.variant.sha256,
+        spec_sha256=hashlib.sha256(spec.model_dump_json().encode()).hexdigest(),
+    )
+
+
+def _policies(settings: PolicySettings, first: Model, second: Model | None) -> Policies:
+    file = read_policy_file(settings.file) if settings.file else None
+    return load_policies(file, first.spec, second.spec if second else None, default=settings.default)
+
+
+def _cache(settings: CacheSettings, clock: Clock, metrics: Metrics) -> ScoreCache:
+    if settings.url is None:
+        return MemoryCache(settings.memory_entries, settings.lease_s, clock, metrics.cache_event)
+    return RedisCache(
+        settings.url.get_secret_value(),
+        clock,
+        metrics.cache_event,
+        ttl_s=settings.ttl_s,
+        timeout_s=settings.timeout_s,
+        lease_s=settings.lease_s,
+        poll_s=settings.poll_s,
+        breaker_failures=settings.breaker_failures,
+        breaker_reset_s=settings.breaker_reset_s,
+    )
+
+
+@contextmanager
+def _stream(settings: Settings, built: Service) -> Iterator[StreamLoop]:
+    _require_topics(settings.kafka)
+    producer = BrokerProducer(settings.kafka)
+    try:
+        yield StreamLoop(
+            BrokerConsumer(settings.kafka),
+            producer,
+            UploadHandler(settings, built.moderator, built.clock),
+            settings.kafka,
+            settings.worker,
+            built.clock,
+            StreamMetrics(built.metrics),
+        )
+    finally:
+        producer.close(PRODUCER_CLOSE_TIMEOUT_S)
+
+
+def _require_topics(kafka: KafkaSettings) -> None:
+    missing = missing_topics(kafka, (kafka.uploads_topic, kafka.verdicts_topic, kafka.dead_letters_topic))
+    if missing:
+        raise SettingsError(
+            f"{kafka.bootstrap_servers} has no topic {', '.join(missing)}: create it (the verdicts topic "
+            "with cleanup.policy=compact), or name another by SLUICE_KAFKA__UPLOADS_TOPIC and the like"
+        )
+
+
+@contextmanager
+def _health(settings: Settings, built: Service, loop: StreamLoop) -> Iterator[None]:
+    telemetry = settings.telemetry
+
+    def polls() -> str | None:
+        age_s = loop.health().last_poll_age_s
+        return f"the last poll was {age_s:.0f} s ago" if age_s > telemetry.max_poll_age_s else None
+
+    def acknowledged() -> str | None:
+        age_s = loop.health().oldest_unacknowledged_s
+        return f"a verdict waits for {age_s:.0f} s" if age_s > telemetry.max_unacknowledged_s else None
+
+    def joined() -> str | None:
+        return None if loop.health().joined else "the consumer group was not joined yet"
+
+    live: dict[str, Check] = {"poll_loop": polls, "producer": acknowledged}
+    server = HealthServer(
+        telemetry.host,
+        telemetry.port,
+        metrics=built.metrics.exposition,
+        live=live,
+        ready={**live, "models": built.broken, "group": joined},
+    )
+    server.start()
+    try:
+        yield
+    finally:
+        server.close()
+
+
+def _stop_on_signals(loop: StreamLoop, drain_timeout_s: float) -> None:
+    """The first signal stops in order, the second at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if stop_requested:
+            os._exit(128 + number)
+        stop_requested.append(number)
+        loop.stop(drain_timeout_s)
+
+    stop_requested: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)

@@ -1,0 +1,305 @@
+"""The route of one upload, from event to verdict, as straight-line code.
+
+    policy -> fetch -> cache? -> decode -> filter -> uncertain? -> decode with sound -> escalation
+           -> cache -> decide -> verdict
+
+Runs on the stream loop's threads; what is bounded (decoders, models, cache) is shared between them.
+An upload that cannot be judged gets `review`; nothing that was not looked at is ever allowed.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from models.spec import ModelSpec
+from worker.cache import ScoreCache, cache_key
+from worker.cascade.decide import Uncertain, decide, uncertain
+from worker.cascade.policy import Policies, Policy
+from worker.cascade.types import ContentScores, StageScores
+from worker.clock import Clock, Deadline
+from worker.errors import DeadlineExceeded, MediaError, ModelRunFailed, SluiceError, Undecodable
+from worker.events import Upload
+from worker.inference.engine import Engine
+from worker.inference.types import Inputs
+from worker.media.pool import DecodePool
+from worker.media.sampling import At, plan_from_settings
+from worker.media.source import MediaSource
+from worker.media.types import PREPROCESSING_VERSION, DecodeRequest, Media
+from worker.messages import Coordinates, Decider, ModelVersion, Verdict, Versions
+from worker.settings import Settings
+from worker.telemetry.metrics import Metrics
+from worker.verdicts import Subject, decided, failed
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that is being served."""
+
+    engine: Engine
+    version: ModelVersion
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.engine.spec
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What is known of an upload so far; the verdict is built from it, also when something fails."""
+
+    subject: Subject
+    clock: Clock
+    started_s: float
+    sha256: str | None = None
+    degraded_reason: str = ""
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        started_s = self.clock.monotonic_s()
+        try:
+            yield
+        finally:
+            self._add(stage, self.clock.monotonic_s() - started_s)
+
+    def timings(self) -> dict[str, float]:
+        self.timings_ms["total"] = 0.0
+        self._add("total", self.clock.monotonic_s() - self.started_s)
+        return self.timings_ms
+
+    def _add(self, stage: str, seconds: float) -> None:
+        self.timings_ms[stage] = round(self.timings_ms.get(stage, 0.0) + seconds * 1000.0, 3)
+
+
+class Moderator:
+    """Judges uploads. Thread-safe; owns nothing that has to be closed."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock,
+        source: MediaSource,
+        pool: DecodePool,
+        cache: ScoreCache,
+        filter: Model,  # noqa: A002 - the domain's word
+        escalation: Model | None,
+        policies: Policies,
+        versions: Versions,
+        metrics: Metrics,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._source = source
+        self._pool = pool
+        self._cache = cache
+        self._filter = filter
+        self._escalation = escalation
+        self._policies = policies
+        self._metrics = metrics
+        self._sleep = sleep
+        self.versions = versions
+
+    def moderate(self, upload: Upload, deadline: Deadline, source: Coordinates | None = None) -> Verdict:
+        """The verdict on one upload.
+
+        Raises only what is the service's own fault and must stop it (`systemic` and not `retriable`).
+        """
+        subject = Subject(upload.event, source, self.versions)
+        progress = _Progress(subject, self._clock, self._clock.monotonic_s())
+        try:
+            return self._judge(upload, deadline, progress)
+        except SluiceError as error:
+            if error.systemic and not error.retriable:
+                raise
+            return self._failed(error, progress)
+        except Exception as error:  # a bug that one upload can reach must not stop the others
+            log.exception("moderation_failed")
+            return self._failed(SluiceError(f"internal error: {type(error).__name__}"), progress)
+
+    def refuse(self, upload: Upload, error: SluiceError, source: Coordinates | None = None) -> Verdict:
+        """The verdict on an upload that shall not be looked at."""
+        subject = Subject(upload.event, source, self.versions)
+        return self._failed(error, _Progress(subject, self._clock, self._clock.monotonic_s()))
+
+    # Stages
+
+    def _judge(self, upload: Upload, deadline: Deadline, progress: _Progress) -> Verdict:
+        event = upload.event
+        policy = self._policies.get(event.policy or self._settings.policy.default)
+        trusted = event.sha256 if self._settings.fetch.trust_producer_digest else None
+        if trusted and (scores := self._look_up(trusted, policy, progress)) is not None:
+            progress.sha256 = trusted
+            return self._decided(scores, policy, "cache", progress)
+        with closing(self._fetch(upload, deadline, progress)) as media:
+            progress.sha256 = media.sha256
+            return self._judge_content(media, policy, deadline, progress)
+
+    def _judge_content(
+        self, media: Media, policy: Policy, deadline: Deadline, progress: _Progress
+    ) -> Verdict:
+        if (scores := self._look_up(media.sha256, policy, progress)) is not None:
+            return self._decided(scores, policy, "cache", progress)
+        key = self._key(media.sha256)
+        with progress.timed("wait"):
+            lease = self._cache.lease(key, deadline)
+        if lease is None and (scores := self._look_up(media.sha256, policy, progress)) is not None:
+            return self._decided(scores, policy, "cache", progress)
+        with lease or nullcontext():
+            scores, decider = self._score(media, policy, deadline, progress)
+            if not progress.degraded_reason:
+                self._cache.put(key, scores)
+        return self._decided(scores, policy, decider, progress)
+
+    def _score(
+        self, media: Media, policy: Policy, deadline: Deadline, progress: _Progress
+    ) -> tuple[ContentScores, Decider]:
+        scores = self._filter_scores(media, deadline, progress)
+        todo = uncertain(policy, scores)
+        if not todo:
+            return scores, "filter"
+        self._metrics.escalated(len(todo.clips))
+        try:
+            scores = self._escalated(media, scores, todo, deadline, progress)
+            if uncertain(policy, scores):
+                raise Undecodable("clips that the escalation was due for could not be decoded again")
+            return scores, "escalation"
+        except (DeadlineExceeded, MediaError, ModelRunFailed) as error:
+            # What is known stands; what is still uncertain becomes `review` in decide().
+            log.warning("escalation_incomplete", reason=error.reason, error=str(error))
+            progress.degraded_reason = error.reason
+            return scores, "filter" if scores.escalation is None else "escalation"
+
+    def _filter_scores(self, media: Media, deadline: Deadline, progress: _Progress) -> ContentScores:
+        spec = self._filter.spec
+        plan = plan_from_settings(self._settings.sampling, media.sha256)
+        with progress.timed("decode"):
+            decoded = self._pool.decode(media, DecodeRequest(plan, spec.video, spec.audio), deadline)
+        with progress.timed("filter"):
+            probabilities = self._filter.engine.predict(Inputs(decoded.clips, decoded.log_mel), deadline)
+        stage = StageScores(spec.label_names, decoded.starts_s, spec.video.clip_s, probabilities)
+        return ContentScores(decoded.info, stage, None)
+
+    def _escalated(
+        self,
+        media: Media,
+        scores: ContentScores,
+        todo: Uncertain,
+        deadline: Deadline,
+        progress: _Progress,
+    ) -> ContentScores:
+        """Bring the escalation's scores of the clips in ``todo``, under the filter's start times."""
+        assert self._escalation is not None
+        spec = self._escalation.spec
+        places_s = _aligned(scores, todo, spec)
+        plan = At(tuple(places_s.values()))
+        with progress.timed("escalation_decode"):
+            decoded = self._pool.decode(media, DecodeRequest(plan, spec.video, spec.audio), deadline)
+        with progress.timed("escalation"):
+            probabilities = self._escalation.engine.predict(Inputs(decoded.clips, decoded.log_mel), deadline)
+        rows = {
+            start_s: decoded.starts_s.index(place_s)
+            for start_s, place_s in places_s.items()
+            if place_s in decoded.starts_s  # a clip that could not be decoded is not there
+        }
+        stage = StageScores(
+            spec.label_names, tuple(rows), spec.video.clip_s, probabilities[list(rows.values())]
+        )
+        return replace(scores, escalation=stage)
+
+    def _fetch(self, upload: Upload, deadline: Deadline, progress: _Progress) -> Media:
+        """Tries again, with back-off and jitter, what may work a moment later."""
+        event = upload.event
+        pause_s = self._settings.worker.retry_backoff_s
+        for tries_left in range(self._settings.worker.retries, -1, -1):
+            try:
+                with progress.timed("fetch"):
+                    return self._source.fetch(event.uri, upload.inline, event.sha256, deadline)
+            except SluiceError as error:
+                if not error.retriable or tries_left == 0 or deadline.remaining_s < pause_s:
+                    raise
+                log.warning("fetch_retried", reason=error.reason, error=str(error))
+            self._sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, hides nothing
+            pause_s *= 2.0
+        raise AssertionError("the last try returns or raises")
+
+    # Cache
+
+    def _key(self, sha256: str) -> str:
+        plan = plan_from_settings(self._settings.sampling, sha256)
+        models = [model.model_dump() for model in self.versions.models]
+        return cache_key(sha256, models, plan.describe(), PREPROCESSING_VERSION)
+
+    def _look_up(self, sha256: str, policy: Policy, progress: _Progress) -> ContentScores | None:
+        """Cached scores that settle the upload under this policy; else it is a miss."""
+        with progress.timed("cache"):
+            scores = self._cache.get(self._key(sha256))
+        return None if scores is None or uncertain(policy, scores) else scores
+
+    # Verdicts
+
+    def _decided(
+        self, scores: ContentScores, policy: Policy, decided_by: Decider, progress: _Progress
+    ) -> Verdict:
+        assert progress.sha256 is not None
+        verdict = decided(
+            progress.subject,
+            progress.sha256,
+            scores,
+            decide(policy, scores),
+            decided_by=decided_by,
+            degraded_reason=progress.degraded_reason,
+            timings_ms=progress.timings(),
+            now=self._clock.now(),
+        )
+        return self._counted(verdict)
+
+    def _failed(self, error: SluiceError, progress: _Progress) -> Verdict:
+        verdict = failed(
+            progress.subject,
+            error,
+            sha256=progress.sha256,
+            timings_ms=progress.timings(),
+            now=self._clock.now(),
+        )
+        return self._counted(verdict)
+
+    def _counted(self, verdict: Verdict) -> Verdict:
+        self._metrics.upload_answered(verdict.decision, verdict.decided_by, verdict.reason)
+        for stage, milliseconds in verdict.timings_ms.items():
+            self._metrics.stage_took(stage, milliseconds / 1000.0)
+        if verdict.degraded:
+            self._metrics.degraded(verdict.reason)
+        if verdict.media is not None:
+            self._metrics.video_moderated(verdict.media.duration_s)
+        log.info(
+            "verdict",
+            decision=verdict.decision,
+            decided_by=verdict.decided_by,
+            reason=verdict.reason,
+            detail=verdict.detail,
+            total_ms=verdict.timings_ms["total"],
+        )
+        return verdict
+
+
+def _aligned(scores: ContentScores, todo: Uncertain, spec: ModelSpec) -> dict[float, float]:
+    """Start of a filter's clip -> where the escalation's clip with the same centre starts.
+
+    Near the ends of a video a longer clip is moved inside, as the sampling plan does it.
+    """
+    clip_s = spec.video.clip_s
+    shift_s = (scores.filter.clip_s - clip_s) / 2.0
+    starts_s = [scores.filter.starts_s[clip] for clip in todo.clips]
+    return {
+        start_s: At((start_s + shift_s,)).starts_s(scores.info.duration_s, clip_s)[0] for start_s in starts_s
+    }
