@@ -7,6 +7,7 @@ that its checkpoint loads unchanged.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -80,29 +81,55 @@ class Block(nn.Module):
         return hidden + images if self.has_skip else hidden
 
 
-class EfficientNetLite0(nn.Module):
-    """(N, 3, H, W) float to (N, 1000) logits; ``frame_features`` takes clips."""
+class LiteTrunk(nn.Module):
+    """The stem and the first ``blocks`` of the 16 blocks; loads those weights of a whole checkpoint."""
 
-    def __init__(self, classes: int = 1000) -> None:
+    def __init__(self, blocks: int = 16) -> None:
         super().__init__()
         self.normalise = NormaliseClips(LITE)
         self._conv_stem = SameConv2d(3, STEM_WIDTH, 3, 2, bias=False)
         self._bn0 = _norm(STEM_WIDTH)
-        blocks: list[Block] = []
+        self.widths: list[int] = []  # channels after each block
+        built: list[Block] = []
         width = STEM_WIDTH
-        for stage in LITE0:
-            for index in range(stage.repeats):
-                blocks.append(Block(width, stage, stage.stride if index == 0 else 1))
-                width = stage.width
-        self._blocks = nn.Sequential(*blocks)
-        self._conv_head = SameConv2d(width, FEATURES, 1, bias=False)
+        for stage, stride in _block_plan()[:blocks]:
+            built.append(Block(width, stage, stride))
+            width = stage.width
+            self.widths.append(width)
+        self._blocks = nn.Sequential(*built)
+
+    def stem(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) normalised to (N, 32, H / 2, W / 2)."""
+        return F.relu6(self._bn0(self._conv_stem(images)))
+
+    def between(self, hidden: Tensor, first: int, end: int) -> Tensor:
+        """Blocks ``first`` up to, not including, ``end``."""
+        for block in self._blocks[first:end]:
+            hidden = block(hidden)
+        return hidden
+
+    def load_imagenet(self, checkpoint: Mapping[str, Tensor]) -> None:
+        """Take the weights that this trunk has; raises KeyError if the checkpoint lacks one."""
+        self.load_state_dict({name: checkpoint[name] for name in self.state_dict()})
+
+
+def _block_plan() -> list[tuple[Stage, int]]:
+    """(stage, stride) of each block: only the first of a stage strides."""
+    return [(stage, stage.stride if index == 0 else 1) for stage in LITE0 for index in range(stage.repeats)]
+
+
+class EfficientNetLite0(LiteTrunk):
+    """The whole network: (N, 3, H, W) normalised images to (N, classes) logits."""
+
+    def __init__(self, classes: int = 1000) -> None:
+        super().__init__()
+        self._conv_head = SameConv2d(self.widths[-1], FEATURES, 1, bias=False)
         self._bn1 = _norm(FEATURES)
         self._fc = nn.Linear(FEATURES, classes)
 
     def features(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, 1280, H / 32, W / 32)."""
-        hidden = F.relu6(self._bn0(self._conv_stem(images)))
-        return F.relu6(self._bn1(self._conv_head(self._blocks(hidden))))
+        return F.relu6(self._bn1(self._conv_head(self._blocks(self.stem(images)))))
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self._fc(self.features(images).mean((2, 3)))
@@ -111,7 +138,11 @@ class EfficientNetLite0(nn.Module):
     @torch.no_grad()
     def frame_features(self, clips: Tensor) -> Tensor:
         """(N, T, H, W, 3) uint8 to (N, T, 1280): each frame's features, averaged over the image."""
-        count, frames = clips.shape[:2]
-        images = self.normalise(clips).transpose(1, 2).flatten(0, 1)
-        pooled = self.features(images.contiguous(memory_format=torch.channels_last)).mean((2, 3))
-        return pooled.view(count, frames, FEATURES)
+        frames = clips.shape[1]
+        pooled = self.features(frames_as_images(self.normalise(clips))).mean((2, 3))
+        return pooled.view(-1, frames, FEATURES)
+
+
+def frames_as_images(clips: Tensor) -> Tensor:
+    """(N, C, T, H, W) to (N * T, C, H, W)."""
+    return clips.transpose(1, 2).flatten(0, 1)

@@ -1,0 +1,63 @@
+"""What changes between frames: parts shared by the networks that work frame by frame.
+
+On small sets of surveillance video the scene is a short-cut (each camera films mostly one class). So the
+heads see differences between successive frames only: what stands still cancels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class TemporalConv(nn.Module):
+    """The time half of a (2+1)D convolution, as a residual: kernel 3 over frames, none over space.
+
+    Images (N * T, C, H, W) in and out; a 2-D convolution with kernel (3, 1) over (T, H * W).
+    """
+
+    # Small at first, so that the network starts near the image network it was made from.
+    INITIAL_GAIN = 0.1
+
+    def __init__(self, width: int, frames: int) -> None:
+        super().__init__()
+        self.frames = frames
+        self.conv = nn.Conv2d(width, width, (3, 1), padding=(1, 0), bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        nn.init.constant_(self.norm.weight, self.INITIAL_GAIN)
+
+    def forward(self, images: Tensor) -> Tensor:
+        _, width, height, breadth = images.shape
+        folded = images.view(-1, self.frames, width, height * breadth).transpose(1, 2)  # (N, C, T, H * W)
+        changed = self.norm(self.conv(folded)).transpose(1, 2)
+        return images + changed.reshape(-1, width, height, breadth)
+
+
+def strongest_motion(images: Tensor, frames: int) -> Tensor:
+    """(N * T, C, H, W) to (N, C): the greatest change anywhere in the picture, averaged over time."""
+    change = _changes(images, frames)  # (N, T - 1, C, H, W)
+    return change.amax((3, 4)).mean(1)
+
+
+def overall_motion(images: Tensor, frames: int) -> Tensor:
+    """(N * T, C, H, W) to (N, C): how much the picture's average changes, averaged over time."""
+    return _changes(images.mean((2, 3), keepdim=True), frames).mean((1, 3, 4))
+
+
+def _changes(images: Tensor, frames: int) -> Tensor:
+    clips = images.view(-1, frames, *images.shape[1:])
+    return torch.abs(clips[:, 1:] - clips[:, :-1])
+
+
+class LinearHead(nn.Module):
+    """Features standardised by their running statistics, dropout, one linear layer."""
+
+    def __init__(self, features: int, labels: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(features)
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(features, labels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.dropout(self.norm(features)))
+        return logits

@@ -1,0 +1,82 @@
+"""The networks that can be trained, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from models.architectures.audiovisual import AudioVisual, SlowFastTrunk
+from models.architectures.r2plus1d import R2Plus1D
+from models.architectures.r2plus1d_lite import R2Plus1DLite
+from models.architectures.slowfast import SlowFast, SlowFastConfig
+from models.architectures.slowfast_lite import SlowFastLite
+from models.spec import VideoInput
+
+Arguments = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Family:
+    """``build(video, labels, **arguments)`` gives the network; ``hears``: it also takes log_mel and has_audio."""
+
+    build: Callable[..., nn.Module]
+    hears: bool = False
+
+
+def _r2plus1d(video: VideoInput, labels: int, depth: int = 18, width: int = 64, **rest: Any) -> nn.Module:
+    return R2Plus1D(depth, width, labels, **rest)
+
+
+def _r2plus1d_lite(video: VideoInput, labels: int, **rest: Any) -> nn.Module:
+    return R2Plus1DLite(labels, video.frames, **rest)
+
+
+def _slowfast(video: VideoInput, labels: int, dropout: float = 0.5, **shape: int) -> nn.Module:
+    return SlowFast(_slowfast_shape(video, shape), labels, dropout)
+
+
+def _slowfast_av(
+    video: VideoInput, labels: int, dropout: float = 0.5, sound_dropout: float = 0.5, **shape: int
+) -> nn.Module:
+    trunk = SlowFastTrunk(SlowFast(_slowfast_shape(video, shape), labels))
+    return AudioVisual(trunk, labels, dropout, sound_dropout)
+
+
+def _slowfast_lite_av(
+    video: VideoInput, labels: int, alpha: int = 2, dropout: float = 0.5, sound_dropout: float = 0.5
+) -> nn.Module:
+    return AudioVisual(SlowFastLite(video.frames, alpha), labels, dropout, sound_dropout)
+
+
+def _slowfast_shape(video: VideoInput, shape: Mapping[str, int]) -> SlowFastConfig:
+    config = SlowFastConfig(**shape)
+    if video.frames % config.alpha:
+        raise ValueError(f"frames {video.frames} must be a multiple of alpha {config.alpha}")
+    return config
+
+
+FAMILIES: Mapping[str, Family] = {
+    "r2plus1d": Family(_r2plus1d),
+    "r2plus1d_lite": Family(_r2plus1d_lite),
+    "slowfast": Family(_slowfast),
+    "slowfast_av": Family(_slowfast_av, hears=True),
+    "slowfast_lite_av": Family(_slowfast_lite_av, hears=True),
+}
+
+
+def build(name: str, arguments: Arguments, video: VideoInput, labels: int) -> nn.Module:
+    """A network with fresh weights for this input. Raises ValueError for an unknown name or argument."""
+    if name not in FAMILIES:
+        raise ValueError(f"unknown architecture {name!r}, known: {', '.join(sorted(FAMILIES))}")
+    try:
+        return FAMILIES[name].build(video, labels, **arguments)
+    except TypeError as error:
+        raise ValueError(f"architecture {describe(name, arguments)}: {error}") from error
+
+
+def describe(name: str, arguments: Arguments) -> str:
+    """For example ``r2plus1d(depth=10, width=24)``; travels in the specification."""
+    return f"{name}({', '.join(f'{key}={value}' for key, value in arguments.items())})"
