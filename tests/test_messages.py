@@ -9,15 +9,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from tests.samples import VERSIONS
 from worker.contracts import documents, json_schema
-from worker.messages import ModelVersion, UploadEvent, Verdict, Versions, verdict_id
+from worker.messages import UploadEvent, Verdict, verdict_id
 
 SCHEMAS = Path(__file__).parent.parent / "docs" / "schemas"
-VERSIONS = Versions(
-    models=(ModelVersion(name="f", version="1", variant="int8", sha256="0" * 64),),
-    policy="default@1",
-    code="0",
-)
 
 
 @pytest.mark.parametrize("name", sorted(documents()))
