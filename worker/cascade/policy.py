@@ -97,7 +97,9 @@ def load_policies(
     where = file.path if file else "the built-in policy"
     policies = {
         name: Policy(
-            name, _rules(labels, filter_spec, escalation_spec, f"{where}: {name}"), max_escalated_clips
+            name,
+            _rules(labels, filter_spec, escalation_spec, f"{where}: policies.{name}"),
+            max_escalated_clips,
         )
         for name, labels in requested.items()
     }
