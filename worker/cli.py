@@ -140,9 +140,10 @@ def config(style: str) -> None:
 @cli.command()
 def models() -> None:
     """Print which models are installed, which are used, from where, and their sha256."""
-    from worker.models_table import print_models
+    from worker.models_list import describe_models
 
-    print_models(load_settings())
+    for line in describe_models(load_settings().inference):
+        click.echo(line)
 
 
 def _stream_settings(broker: str | None, **topics: str | None) -> Any:

@@ -165,12 +165,12 @@ class Moderator:
     ) -> tuple[ContentScores, Decider]:
         scores = self._filter_scores(media, deadline, progress)
         todo = uncertain(policy, scores)
-        if not todo:
+        if not todo.clips:
             return scores, "filter"
         self._metrics.escalated(len(todo.clips))
         try:
             scores = self._escalated(media, scores, todo, deadline, progress)
-            if uncertain(policy, scores):
+            if uncertain(policy, scores).clips:
                 raise Undecodable("clips that the escalation was due for could not be decoded again")
             return scores, "escalation"
         except (DeadlineExceeded, MediaError, ModelRunFailed) as error:
@@ -243,7 +243,7 @@ class Moderator:
         """Cached scores that settle the upload under this policy; else it is a miss."""
         with progress.timed("cache"):
             scores = self._cache.get(self._key(sha256))
-        return None if scores is None or uncertain(policy, scores) else scores
+        return None if scores is None or uncertain(policy, scores).clips else scores
 
     # Verdicts
 
