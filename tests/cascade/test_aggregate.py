@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -103,7 +105,7 @@ def test_without_a_duration_a_clip_has_its_own_length() -> None:
 @given(st.lists(PROBABILITY, min_size=1, max_size=12), PROBABILITY)
 def test_segments_ascend_apart_and_hold_every_clip_at_the_threshold(clips: list[float], cut: float) -> None:
     found = segments(line(clips), cut)
-    assert all(a.end_s < b.start_s for a, b in zip(found, found[1:], strict=False))
+    assert all(a.end_s < b.start_s for a, b in pairwise(found))
     for i, probability in enumerate(clips):
         inside = any(s.start_s <= i * CLIP_S < s.end_s for s in found)
         assert inside == (np.float32(probability) >= cut)

@@ -95,14 +95,10 @@ def load_policies(
     requested = {name: dict(policy.labels) for name, policy in file.policies.items()} if file else {}
     requested.setdefault(DEFAULT_POLICY, {})
     where = file.path if file else "the built-in policy"
-    policies = {
-        name: Policy(
-            name,
-            _rules(labels, filter_spec, escalation_spec, f"{where}: policies.{name}"),
-            max_escalated_clips,
-        )
-        for name, labels in requested.items()
-    }
+    policies = {}
+    for name, labels in requested.items():
+        rules = _rules(labels, filter_spec, escalation_spec, f"{where}: policies.{name}")
+        policies[name] = Policy(name, rules, max_escalated_clips)
     if default not in policies:
         raise PolicyInvalid(
             f"{where}: the default policy {default!r} does not exist; accepted: {', '.join(sorted(policies))}"
