@@ -1,0 +1,1 @@
+"""Trains, evaluates, exports and installs the models that the worker serves."""

@@ -1,0 +1,1 @@
+"""From a manifest to batches, through the decoder that serving uses."""

@@ -1,0 +1,100 @@
+"""Examples of one set as batches for training, and as videos for scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from models.spec import AudioInput
+from trainer.config import TrainConfig
+from trainer.data.augment import Sample, training_sample
+from trainer.data.manifest import Example, read_manifest
+from trainer.data.rolls import ClipCache, Clips, RollShape
+
+
+@dataclass(frozen=True)
+class Batch:
+    clips: Tensor  # (N, T, H, W, 3), uint8 or float32 0..255
+    log_mel: Tensor | None  # (N, frames, mels); None: the network takes no sound
+    has_audio: Tensor | None  # (N,) float32, 0 or 1
+    targets: Tensor  # (N, L) float32, 0 or 1
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What the network takes, in order."""
+        if self.log_mel is None or self.has_audio is None:
+            return (self.clips,)
+        return (self.clips, self.log_mel, self.has_audio)
+
+
+@dataclass(frozen=True)
+class VideoSet:
+    """The examples of a configuration, with their targets."""
+
+    config: TrainConfig
+    cache: ClipCache
+    examples: tuple[Example, ...]
+    targets: npt.NDArray[np.float32]  # (examples, L)
+
+    @staticmethod
+    def read(config: TrainConfig, cache: ClipCache) -> VideoSet:
+        examples = read_manifest(config.data.root / config.data.manifest, config.data.root)
+        return VideoSet(config, cache, examples, _targets(config, examples))
+
+    def training_batches(self, chosen: Sequence[int], random: np.random.Generator) -> Iterator[Batch]:
+        """One epoch over the chosen examples in random order; a last batch of one is left out."""
+        config = self.config
+        roll_shape = RollShape.of(config.video, config.audio, config.data)
+        order = random.permutation(np.asarray(chosen))
+        for first in range(0, len(order), config.fit.batch):
+            members = order[first : first + config.fit.batch]
+            if len(members) < 2 <= len(order):
+                return
+            rolls = [self.cache.roll(self.examples[i].path, roll_shape) for i in members]
+            samples = [
+                training_sample(roll, config.video, config.audio, config.augment, random) for roll in rolls
+            ]
+            yield _collated(samples, self.targets[members], config.audio)
+
+    def video(self, index: int) -> Batch:
+        """All clips of one example as serving takes them: N clips, each with the video's target."""
+        config = self.config
+        clips = self.cache.clips(self.examples[index].path, config.video, config.audio, config.data.clips)
+        targets = np.repeat(self.targets[index : index + 1], len(clips.frames), axis=0)
+        return _served(clips, targets, config.audio)
+
+
+def _targets(config: TrainConfig, examples: Sequence[Example]) -> npt.NDArray[np.float32]:
+    known = {example.label for example in examples}
+    for target in config.labels:
+        absent = set(target.positives) - known
+        if absent:
+            raise ValueError(f"label {target.name}: no example is labelled {', '.join(sorted(absent))}")
+    rows = [[example.label in target.positives for target in config.labels] for example in examples]
+    return np.asarray(rows, np.float32)
+
+
+def _collated(samples: Sequence[Sample], targets: npt.NDArray[np.float32], audio: AudioInput | None) -> Batch:
+    clips = torch.stack([sample.clip for sample in samples])
+    log_mel = has_audio = None
+    if audio is not None:
+        silence = torch.full((audio.frames, audio.mels), -1.0)
+        log_mel = torch.stack([silence if s.log_mel is None else s.log_mel for s in samples])
+        has_audio = torch.tensor([float(sample.log_mel is not None) for sample in samples])
+    return Batch(clips, log_mel, has_audio, torch.from_numpy(targets))
+
+
+def _served(clips: Clips, targets: npt.NDArray[np.float32], audio: AudioInput | None) -> Batch:
+    frames = torch.from_numpy(np.array(clips.frames))
+    log_mel = has_audio = None
+    if audio is not None:
+        count = len(frames)
+        silence = np.full((count, audio.frames, audio.mels), -1.0, np.float32)
+        log_mel = torch.from_numpy(silence if clips.log_mel is None else clips.log_mel)
+        has_audio = torch.full((count,), float(clips.log_mel is not None))
+    return Batch(frames, log_mel, has_audio, torch.from_numpy(targets))

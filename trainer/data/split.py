@@ -1,0 +1,69 @@
+"""Folds by source: no group ever stands on both sides of a split. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trainer.data.manifest import Example
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Indices into the examples."""
+
+    name: str
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+
+
+def grouped_folds(examples: Sequence[Example], count: int) -> tuple[Split, ...]:
+    """One split for each fold: the manifest's folds where it fixes them, else ``count`` balanced ones.
+
+    Raises ValueError when a group would stand on both sides.
+    """
+    folds = [example.fold for example in examples]
+    if not all(folds):
+        folds = _balanced(examples, count)
+    splits = tuple(_split(name, folds) for name in sorted(set(folds)))
+    if len(splits) < 2:
+        raise ValueError(f"at least two folds are needed, found {len(splits)}")
+    for split in splits:
+        _check_disjoint(split, examples)
+    return splits
+
+
+def _split(name: str, folds: Sequence[str]) -> Split:
+    test = tuple(index for index, fold in enumerate(folds) if fold == name)
+    train = tuple(index for index, fold in enumerate(folds) if fold != name)
+    return Split(name, train, test)
+
+
+def _check_disjoint(split: Split, examples: Sequence[Example]) -> None:
+    shared = {examples[i].group for i in split.train} & {examples[i].group for i in split.test}
+    if shared:
+        raise ValueError(f"fold {split.name}: group(s) on both sides: {', '.join(sorted(shared)[:5])}")
+
+
+def _balanced(examples: Sequence[Example], count: int) -> list[str]:
+    """Groups, largest first, each to the fold that has fewest examples of the group's commonest label."""
+    members: dict[str, list[int]] = {}
+    for index, example in enumerate(examples):
+        members.setdefault(example.group, []).append(index)
+    labels: list[Counter[str]] = [Counter() for _ in range(count)]
+    folds = [""] * len(examples)
+    for group in sorted(members, key=lambda name: (-len(members[name]), _hash(name))):
+        found = Counter(examples[i].label for i in members[group])
+        commonest = max(sorted(found), key=found.__getitem__)
+        target = min(range(count), key=lambda fold: (labels[fold][commonest], labels[fold].total(), fold))
+        labels[target].update(found)
+        for index in members[group]:
+            folds[index] = str(target + 1)
+    return folds
+
+
+def _hash(name: str) -> str:
+    """Breaks ties in an order that does not depend on how groups are named."""
+    return hashlib.sha256(name.encode()).hexdigest()
