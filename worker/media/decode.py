@@ -35,6 +35,9 @@ Allocate = Callable[[tuple[int, int, int, int, int]], Pixels]  # gives zeros
 # A picture that is this much older than the one that should be on the screen is not that one.
 STALE_S = 0.5
 
+# Containers round times, Matroska to a millisecond: a picture that is late by less is in time.
+ROUNDING_S = 0.001
+
 
 class _JumpFailed(Exception):
     """What came out after a jump is not a keyframe before the clip."""
@@ -198,7 +201,7 @@ class _ClipFiller:
 
     def take(self, time_s: float, frame: VideoFrame) -> None:
         """The next picture in the order of presentation."""
-        self._fill(before_s=time_s, picture=self._shown or (time_s, frame))
+        self._fill(before_s=time_s - ROUNDING_S, picture=self._shown or (time_s, frame))
         self._shown = (time_s, frame)
 
     def finish(self) -> None:
@@ -217,7 +220,7 @@ class _ClipFiller:
                     self._writer.write(frame, first)
             else:
                 self._clips[slot] = first
-            due_s = self._timeline.shown_at(self._times_s[slot])
+            due_s = self._timeline.shown_at(self._times_s[slot] + ROUNDING_S)
             tolerance_s = max(STALE_S, 2 * self._timeline.interval_s)
             self.own.flat[slot] = abs(due_s - pts_s) <= tolerance_s
             self.pts_s.flat[slot] = pts_s
@@ -241,6 +244,8 @@ class _Pictures:
         self._unit_s = _time_base_s(stream)
         self._decoded = 0
         self._last_s = float("-inf")
+        self._last_stamps: dict[str, int] = {}
+        self._faults = {"pts": 0, "dts": 0}
         self._landing: tuple[float, float] | None = None  # after a jump: (keyframe, wanted) times
 
     def run(self, wanted: _ClipFiller | None) -> Iterator[tuple[float, VideoFrame]]:
@@ -261,7 +266,7 @@ class _Pictures:
 
     def _jump(self, ordinal: int, wanted: _ClipFiller) -> int:
         """The packet to go on from: this one, or the keyframe of the next wanted time if it is further."""
-        keyframe = self._timeline.keyframe_before(wanted.next_time_s)
+        keyframe = self._timeline.keyframe_before(wanted.next_time_s + ROUNDING_S)
         if keyframe <= ordinal:
             return ordinal
         self._stream.codec_context.flush_buffers()
@@ -283,14 +288,19 @@ class _Pictures:
                 yield time_s, frame
 
     def _time_of(self, frame: VideoFrame) -> float:
-        """Presentation time; made up where the file gives none or goes back."""
-        time_s = self._last_s + self._timeline.interval_s
-        if frame.pts is not None:
-            stated_s = frame.pts * self._unit_s - self._timeline.origin_s
+        """Presentation time. Where the file's times go back, decoding times are closer to the truth (as
+        in AVI, which has no others); where there are none at all, they are made up."""
+        for kind, stamp in (("pts", frame.pts), ("dts", frame.dts)):
+            if stamp is None or stamp <= self._last_stamps.get(kind, stamp - 1):
+                self._faults[kind] += 1
+            if stamp is not None:
+                self._last_stamps[kind] = stamp
+        stamp = frame.pts if self._faults["pts"] <= self._faults["dts"] else frame.dts
+        time_s = self._last_s + self._timeline.interval_s if self._decoded > 1 else 0.0
+        if stamp is not None:
+            stated_s = stamp * self._unit_s - self._timeline.origin_s
             if stated_s > self._last_s:
                 time_s = stated_s
-        if time_s == float("-inf"):
-            time_s = 0.0
         self._last_s = time_s
         return time_s
 

@@ -84,17 +84,16 @@ class TimelineBuilder:
 
     def add(self, pts_s: float | None, dts_s: float | None, duration_s: float, keyframe: bool) -> float:
         """Note one packet and return the presentation time that it gets, on the container's clock."""
-        order_s = dts_s if dts_s is not None else pts_s
-        if order_s is not None and order_s + self._offset_s < self._last_dts_s - self.gap_s:
-            self._offset_s = self._last_dts_s + self.gap_s - order_s  # a new stream begins: carry on
+        if pts_s is None:
+            pts_s = dts_s
             self._continuous = False
-        if order_s is None:
+        if dts_s is not None and dts_s + self._offset_s < self._last_dts_s - self.gap_s:
+            self._offset_s = self._last_dts_s + self.gap_s - dts_s  # a new stream begins: carry on
             self._continuous = False
-            time_s = self._end_s if self._times_s else 0.0
-            order_s = time_s - self._offset_s
-        else:
-            time_s = (pts_s if pts_s is not None else order_s) + self._offset_s
-        self._last_dts_s = max(self._last_dts_s, order_s + self._offset_s)
+        if dts_s is not None:
+            self._last_dts_s = dts_s + self._offset_s
+        made_up_s = self._end_s if self._times_s else 0.0
+        time_s = made_up_s if pts_s is None else pts_s + self._offset_s
         if keyframe:
             self._keyframes.append(len(self._times_s))
         self._times_s.append(time_s)

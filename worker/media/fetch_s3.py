@@ -1,0 +1,127 @@
+"""``s3://bucket/key`` from AWS or any store that speaks its protocol."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from worker.errors import SourceError, SourceForbidden, SourceMissing, SourceUnavailable
+from worker.media.spool import CHUNK_BYTES, Spool
+from worker.settings import FetchSettings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+_HELD_CONNECTIONS = 64
+
+# By error code of the answer. What is not listed goes by its HTTP status. Wrong credentials are the
+# service's fault and will be for every upload: unavailable. A denied object is this upload's.
+_CODES: dict[str, type[SourceError]] = {
+    "NoSuchKey": SourceMissing,
+    "NoSuchBucket": SourceMissing,
+    "NoSuchVersion": SourceMissing,
+    "404": SourceMissing,
+    "InvalidObjectState": SourceMissing,  # archived
+    "InvalidBucketName": SourceForbidden,
+    "AccessDenied": SourceForbidden,
+    "AllAccessDisabled": SourceForbidden,
+    "PermanentRedirect": SourceForbidden,  # a bucket of another region
+    "InvalidAccessKeyId": SourceUnavailable,
+    "SignatureDoesNotMatch": SourceUnavailable,
+    "ExpiredToken": SourceUnavailable,
+    "InvalidToken": SourceUnavailable,
+    "RequestTimeTooSkewed": SourceUnavailable,
+    "SlowDown": SourceUnavailable,
+}
+
+
+class S3Fetcher:
+    """boto3 takes half a second to import, so it is imported with the first fetch."""
+
+    def __init__(self, settings: FetchSettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._client: S3Client | None = None
+
+    def fetch(self, uri: str, spool: Spool) -> None:
+        bucket, key = _parse(uri)
+        client = self._connected()
+        with _foreign_errors(bucket, key):
+            answer = client.get_object(Bucket=bucket, Key=key)
+            with answer["Body"] as body:
+                spool.expect(answer.get("ContentLength"))
+                for chunk in body.iter_chunks(CHUNK_BYTES):
+                    spool.write(chunk)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def _connected(self) -> S3Client:
+        """One client for all threads: making one is not thread-safe, using it is."""
+        with self._lock:
+            if self._client is None:
+                self._client = _make_client(self._settings)
+            return self._client
+
+
+def _make_client(settings: FetchSettings) -> S3Client:
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=settings.connect_timeout_s,
+        read_timeout=settings.read_timeout_s,
+        retries={"total_max_attempts": 1},  # the moderator retries, within the upload's deadline
+        max_pool_connections=_HELD_CONNECTIONS,
+        # Stores that are reached by an address of their own rarely have a host name for each bucket.
+        s3={"addressing_style": "path" if settings.s3_endpoint_url else "auto"},
+    )
+    session = boto3.session.Session(
+        aws_access_key_id=settings.s3_access_key.get_secret_value() or None,
+        aws_secret_access_key=settings.s3_secret_key.get_secret_value() or None,
+        region_name=settings.s3_region,
+    )
+    return session.client("s3", endpoint_url=settings.s3_endpoint_url, config=config)
+
+
+def _parse(uri: str) -> tuple[str, str]:
+    """Keys are taken as they stand: not percent-decoded, and ? and # belong to them."""
+    bucket, _, key = uri[len("s3://") :].partition("/")
+    if not uri[:5].lower() == "s3://" or not bucket or not key:
+        raise SourceForbidden(f"expected s3://bucket/key, got {uri[:200]!r}")
+    if "@" in bucket or ":" in bucket:
+        raise SourceForbidden("credentials and ports in an s3:// uri are not allowed; see fetch.s3_*")
+    return bucket, key
+
+
+@contextmanager
+def _foreign_errors(bucket: str, key: str) -> Iterator[None]:
+    from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+    from urllib3.exceptions import HTTPError
+
+    where = f"s3://{bucket}/{key}"
+    try:
+        yield
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        raise _by_code(code, status)(f"the object store answered {code or status} for {where}") from error
+    except ParamValidationError as error:
+        raise SourceForbidden(f"{where} is not a valid bucket and key") from error
+    except (BotoCoreError, HTTPError, OSError) as error:
+        raise SourceUnavailable(f"{where} cannot be fetched: {type(error).__name__}: {error}") from error
+
+
+def _by_code(code: str, status: int) -> type[SourceError]:
+    if code in _CODES:
+        return _CODES[code]
+    if status == 404:
+        return SourceMissing
+    if status in (400, 401, 403):
+        return SourceForbidden
+    return SourceUnavailable

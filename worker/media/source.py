@@ -1,0 +1,58 @@
+"""Getting the bytes of an upload: from the event itself, a file, a web server or an object store."""
+
+from __future__ import annotations
+
+import ssl
+
+from worker.clock import Clock, Deadline
+from worker.errors import SourceForbidden, SourceMissing
+from worker.media.fetch_file import read_file
+from worker.media.fetch_http import HttpFetcher
+from worker.media.fetch_s3 import S3Fetcher
+from worker.media.spool import Spool
+from worker.media.types import Media
+from worker.settings import FetchSettings
+
+INLINE = "inline"
+
+
+class MediaSource:
+    """Fetches by URI. Thread-safe; ``close`` it when done."""
+
+    def __init__(
+        self, settings: FetchSettings, clock: Clock, ssl_context: ssl.SSLContext | None = None
+    ) -> None:
+        """``ssl_context`` None: the authorities of the system and of certifi."""
+        self._settings = settings
+        self._clock = clock
+        self._http = HttpFetcher(settings, ssl_context)
+        self._s3 = S3Fetcher(settings)
+
+    def fetch(self, uri: str, inline: bytes | None, expected_sha256: str | None, deadline: Deadline) -> Media:
+        """Bring the upload into a private file. Raises SourceError or DeadlineExceeded.
+
+        ``inline``: the media bytes that came with the event, for ``inline:``.
+        """
+        deadline.check("it was fetched")
+        scheme, colon, _ = uri.partition(":")
+        with Spool(self._settings.max_bytes, self._settings.total_timeout_s, deadline) as spool:
+            match scheme.lower() if colon else "":
+                case "inline":
+                    if inline is None:
+                        raise SourceMissing("the uri is inline:, but the event carries no media bytes")
+                    spool.write(inline)
+                case "file":
+                    read_file(uri, self._settings.file_roots, spool)
+                case "https" | "http":
+                    self._http.fetch(uri, spool)
+                case "s3":
+                    self._s3.fetch(uri, spool)
+                case _:
+                    raise SourceForbidden(
+                        f"uploads may come from s3://, https://, file:// or inline:, not from {scheme[:20]!r}"
+                    )
+            return spool.finish(expected_sha256)
+
+    def close(self) -> None:
+        self._http.close()
+        self._s3.close()
