@@ -142,9 +142,7 @@ def _create(artifact: Artifact, variant: Variant, provider: str, threads: int) -
         )
     except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
         if provider == "cpu":
-            raise ArtifactInvalid(
-                f"{artifact.path(variant)}: ONNX Runtime cannot load it: {error}"
-            ) from error
+            raise ArtifactInvalid(f"{artifact.path(variant)}: cannot be loaded: {error}") from error
         raise ProviderMissing(f"{provider} cannot load {artifact.path(variant)}: {error}") from error
 
 

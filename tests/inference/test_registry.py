@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from models.spec import SPEC_FILE
+from tests.inference.tiny import write
+from worker.errors import ArtifactInvalid
+from worker.inference.registry import find_artifact, list_artifacts, verify
+
+
+def test_the_newest_version_by_number(tmp_path: Path) -> None:
+    for version in ("1.9", "1.10", "1.2"):
+        write(tmp_path, version=version)
+    assert find_artifact("tiny-filter", tmp_path).reference == "tiny-filter@1.10"
+    assert find_artifact("tiny-filter@1.2", tmp_path).reference == "tiny-filter@1.2"
+    assert [a.spec.version for a in list_artifacts(tmp_path)] == ["1.2", "1.9", "1.10"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("nope", r"no model 'nope' in .*found: tiny-filter\. Set `inference.models_dir`"),
+        ("tiny-filter@9", r"no version '9' of 'tiny-filter' in .*found: 1$"),
+        ("../tiny-filter", r"no model '\.\./tiny-filter'"),
+        ("", r"no model ''"),
+    ],
+)
+def test_what_does_not_exist(tmp_path: Path, reference: str, message: str) -> None:
+    write(tmp_path)
+    with pytest.raises(ArtifactInvalid, match=message):
+        find_artifact(reference, tmp_path)
+
+
+def test_a_folder_without_models(tmp_path: Path) -> None:
+    assert list_artifacts(tmp_path / "none") == ()
+    with pytest.raises(ArtifactInvalid, match="found: none"):
+        find_artifact("tiny-filter", tmp_path / "none")
+
+
+def test_a_spec_that_is_wrong_names_the_field(tmp_path: Path) -> None:
+    path = write(tmp_path) / SPEC_FILE
+    data = json.loads(path.read_text())
+    data["video"]["frames"] = 0
+    path.write_text(json.dumps(data))
+    with pytest.raises(ArtifactInvalid, match=r"spec.json: video.frames: .*greater than.*found 0"):
+        find_artifact("tiny-filter", tmp_path)
+
+
+def test_a_spec_in_the_wrong_folder(tmp_path: Path) -> None:
+    write(tmp_path).rename(tmp_path / "tiny-filter" / "2")
+    with pytest.raises(ArtifactInvalid, match="expected in a folder tiny-filter/1, found tiny-filter/2"):
+        find_artifact("tiny-filter", tmp_path)
+
+
+def test_weights_are_what_the_spec_says(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    artifact = find_artifact("tiny-filter", tmp_path)
+    variant = artifact.variant("", "cpu")
+    verify(artifact, variant)
+    weights = folder / variant.file
+    good = weights.read_bytes()
+    weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(ArtifactInvalid, match=rf"m.onnx: expected sha256 {variant.sha256}, found [0-9a-f]+"):
+        verify(artifact, variant)
+    weights.write_bytes(good[:-1])
+    with pytest.raises(ArtifactInvalid, match=rf"expected {len(good)} bytes, found {len(good) - 1}"):
+        verify(artifact, variant)
+    weights.unlink()
+    with pytest.raises(ArtifactInvalid, match="m.onnx: cannot be read: No such file"):
+        verify(artifact, variant)
+
+
+def test_an_unknown_variant_names_those_that_exist(tmp_path: Path) -> None:
+    write(tmp_path)
+    with pytest.raises(ArtifactInvalid, match="no variant 'int4'; accepted: fp32, or empty"):
+        find_artifact("tiny-filter", tmp_path).variant("int4", "cpu")

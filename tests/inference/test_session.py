@@ -1,0 +1,115 @@
+"""Real ONNX Runtime, on every provider of the installed wheel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.spec import file_sha256, read_spec, write_spec
+from tests.inference.tiny import AUDIO, Graph, clips, logits_of, unsupported_graph, video_graph, write
+from worker.errors import ArtifactInvalid, ProviderMissing
+from worker.inference.registry import find_artifact
+from worker.inference.session import PROVIDERS, Session, installed_providers, open_session
+from worker.inference.types import Inputs, joined
+
+INSTALLED = installed_providers()
+
+
+def opened(folder: Path, provider: str = "cpu", name: str = "tiny-filter") -> Session:
+    return open_session(find_artifact(name, folder), provider=provider, threads=1)
+
+
+@pytest.mark.parametrize("provider", INSTALLED)
+def test_answers_are_those_of_the_network(tmp_path: Path, provider: str) -> None:
+    write(tmp_path)
+    session = opened(tmp_path, provider)
+    assert session.provider == provider
+    for brightness in ([7], [0, 255], [1, 2, 3], [9, 8, 7, 6, 5]):
+        found = session.run(Inputs(clips(*brightness)))
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, logits_of(*brightness), atol=1e-5)
+
+
+@pytest.mark.parametrize("provider", INSTALLED)
+def test_sound_reaches_the_network_only_where_there_is_some(tmp_path: Path, provider: str) -> None:
+    write(tmp_path, role="escalation", audio=True)
+    session = opened(tmp_path, provider, "tiny-escalation")
+    loud = np.full((1, AUDIO.frames, AUDIO.mels), 0.5, np.float32)
+    both = joined([Inputs(clips(0), loud), Inputs(clips(0, 0))], session.spec)
+    found = session.run(both)[:, 0]
+    np.testing.assert_allclose(found, [10.5, -1.0, -1.0], atol=1e-4)
+
+
+def test_auto_takes_the_best_that_runs(tmp_path: Path) -> None:
+    write(tmp_path)
+    assert opened(tmp_path, "auto").provider == INSTALLED[0]
+
+
+@pytest.mark.parametrize("provider", sorted(set(PROVIDERS) - set(INSTALLED)))
+def test_a_provider_that_is_not_installed(tmp_path: Path, provider: str) -> None:
+    write(tmp_path)
+    with pytest.raises(ProviderMissing, match=rf"'{provider}' is not in the installed .*installed: .*cpu"):
+        opened(tmp_path, provider)
+
+
+@pytest.mark.skipif("openvino" not in INSTALLED, reason="needs the wheel with OpenVINO")
+def test_a_node_that_falls_back_is_an_error_and_auto_goes_on(tmp_path: Path) -> None:
+    write(tmp_path, unsupported_graph())
+    with pytest.raises(ProviderMissing, match="fell back: .*Inverse on CPUExecutionProvider"):
+        opened(tmp_path, "openvino")
+    assert opened(tmp_path, "auto").provider == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("graph", "expected"),
+    [
+        (video_graph(batch=4), "inputs do not fit spec.json"),
+        (video_graph(size=32), r"\('N', 2, 16, 16, 3\).*found .*32"),
+    ],
+    ids=["fixed batch", "another size"],
+)
+def test_a_network_that_does_not_fit_its_spec(tmp_path: Path, graph: Graph, expected: str) -> None:
+    write(tmp_path, graph)
+    with pytest.raises(ArtifactInvalid, match=expected):
+        opened(tmp_path)
+
+
+def test_a_network_without_the_inputs_that_its_spec_names(tmp_path: Path) -> None:
+    write(tmp_path, video_graph(), role="escalation", audio=True)
+    with pytest.raises(ArtifactInvalid, match="log_mel"):
+        opened(tmp_path, name="tiny-escalation")
+
+
+def test_a_file_that_is_no_network(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    (folder / "m.onnx").write_bytes(b"no network")
+    spec = read_spec(folder)
+    variant = spec.variants[0].model_copy(
+        update={"sha256": file_sha256(folder / "m.onnx"), "size_bytes": len(b"no network")}
+    )
+    write_spec(folder, spec.model_copy(update={"variants": (variant,)}))
+    with pytest.raises(ArtifactInvalid, match="m.onnx: cannot be loaded"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("provider", INSTALLED)
+def test_warming_up_runs_every_batch_size(tmp_path: Path, provider: str) -> None:
+    write(tmp_path)
+    warmth = opened(tmp_path, provider).warm_up(5)
+    assert list(warmth.first_s) == [1, 5, 2, 4, 3]
+    assert sum(warmth.first_s.values()) <= warmth.total_s
+
+
+def test_warming_up_stops_when_its_time_is_used(tmp_path: Path) -> None:
+    write(tmp_path)
+    assert list(opened(tmp_path).warm_up(5, budget_s=0.0).first_s) == [1]
+
+
+def test_an_answer_that_is_no_number_is_a_failed_run(tmp_path: Path) -> None:
+    write(tmp_path, role="escalation", audio=True)
+    session = opened(tmp_path, name="tiny-escalation")
+    broken = np.full((1, AUDIO.frames, AUDIO.mels), np.nan, np.float32)
+    with pytest.raises(ValueError, match="finite"):
+        session.run(joined([Inputs(clips(0), broken)], session.spec))
