@@ -227,6 +227,7 @@ class Moderator:
             except SluiceError as error:
                 if not error.retriable or tries_left == 0 or deadline.remaining_s < pause_s:
                     raise
+                self._metrics.retried(error.reason)
                 log.warning("fetch_retried", reason=error.reason, error=str(error))
             self._sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, hides nothing
             pause_s *= 2.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from rich.table import Table
@@ -14,10 +15,13 @@ DECISION_STYLES = {"allow": "green", "review": "yellow", "block": "bold red"}
 
 def verdict_table(title: str, rows: Iterable[tuple[str, Verdict]]) -> Table:
     """One line for each (name of the upload, verdict)."""
-    table = Table(title=title, title_justify="left", header_style="bold")
-    table.add_column("upload", overflow="ellipsis", no_wrap=True, max_width=34)
+    # Without borders a row fits into 80 columns.
+    table = Table(
+        title=title, title_justify="left", header_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False
+    )
+    table.add_column("upload", overflow="ellipsis", no_wrap=True, max_width=22)
     table.add_column("decision", no_wrap=True)
-    table.add_column("labels")
+    table.add_column("labels", min_width=13)
     table.add_column("seen at")
     table.add_column("decided by", no_wrap=True)
     table.add_column("latency", justify="right", no_wrap=True)
@@ -45,25 +49,26 @@ def labels_text(verdict: Verdict) -> str:
 
 
 def segments_text(segments: Iterable[LabelSegment]) -> str:
-    """`0:02-0:05, 0:11-0:13`; the label is named when there is more than one."""
+    """`0:02-0:05, 0:11-0:13`, outward to whole seconds; the label is named when there are several."""
     segments = tuple(segments)
     several = len({segment.label for segment in segments}) > 1
     return ", ".join(
-        (f"{segment.label} " if several else "") + f"{clock(segment.start_s)}-{clock(segment.end_s)}"
+        (f"{segment.label} " if several else "")
+        + f"{clock(math.floor(segment.start_s))}-{clock(math.ceil(segment.end_s))}"
         for segment in segments
     )
 
 
-def clock(seconds: float) -> str:
-    """75.5 -> 1:15.5"""
-    minutes, rest = divmod(seconds, 60.0)
-    return f"{int(minutes)}:{rest:04.1f}"
+def clock(seconds: int) -> str:
+    """75 -> 1:15"""
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes}:{rest:02}"
 
 
 def latency_text(verdict: Verdict) -> str:
     """Time from the event's creation to the decision where the event says it, else the worker's own."""
     if verdict.created_at is not None:
-        milliseconds = (verdict.decided_at - verdict.created_at).total_seconds() * 1000.0
+        seconds = (verdict.decided_at - verdict.created_at).total_seconds()
     else:
-        milliseconds = verdict.timings_ms.get("total", 0.0)
-    return f"{milliseconds:,.0f} ms"
+        seconds = verdict.timings_ms.get("total", 0.0) / 1000.0
+    return f"{seconds:.2f} s"

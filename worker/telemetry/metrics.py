@@ -48,23 +48,11 @@ class Metrics:
             buckets=STAGE_BUCKETS_S,
             registry=self.registry,
         )
-        self._in_flight = Gauge(
-            "sluice_uploads_in_flight",
-            "Uploads admitted and not yet answered. At `worker.max_pending` reading pauses: add workers.",
-            registry=self.registry,
-        )
         self._degraded = Counter(
             "sluice_degraded_uploads",
             "Uploads answered without the escalation that was due, and so with review. Remedy: add workers, "
             "or raise the deadline.",
             ("why",),
-            registry=self.registry,
-        )
-        self._decode_failures = Counter(
-            "sluice_decode_failures",
-            "Uploads that could not be decoded. Many `decoder_crashed` or `media_limit`: an attack, or a "
-            "limit in `decode.*` that is too low.",
-            ("reason",),
             registry=self.registry,
         )
         self._video_s = Counter(
@@ -127,9 +115,39 @@ class Metrics:
             ("reason",),
             registry=self.registry,
         )
-        self._lag = Gauge(
-            "sluice_lag_records",
-            "Records not yet read in the partitions of this worker. Growing: add workers.",
+        self._admitted = Counter(
+            "sluice_records_admitted",
+            "Records taken up. More than the uploads answered: some came again after a rebalance or restart.",
+            registry=self.registry,
+        )
+        self._abandoned = Counter(
+            "sluice_records_abandoned",
+            "Records whose partition went to another worker, or that a shutdown did not wait for. They are "
+            "read again. Many: raise `worker.drain_timeout_s`, or find out why the group is restless.",
+            registry=self.registry,
+        )
+        self._pending = Gauge(
+            "sluice_records_pending",
+            "Records admitted and not yet answered. At `worker.max_pending` reading pauses: add workers.",
+            registry=self.registry,
+        )
+        self._pending_bytes = Gauge(
+            "sluice_records_pending_bytes",
+            "Their size, media inside of records included.",
+            registry=self.registry,
+        )
+        self._partitions = Gauge(
+            "sluice_partitions_assigned",
+            "Partitions of the uploads topic that this worker reads.",
+            registry=self.registry,
+        )
+        self._commits = Counter(
+            "sluice_commits", "Commits of finished offsets that the broker has taken.", registry=self.registry
+        )
+        self._refused = Counter(
+            "sluice_broker_failures",
+            "Polls and commits that the broker did not answer; they are tried again. Many: look at the broker.",
+            ("request",),
             registry=self.registry,
         )
         self._paused = Gauge(
@@ -141,11 +159,6 @@ class Metrics:
             "sluice_retries",
             "Second and later tries of what is retriable, by reason. Many: the store or broker is unwell.",
             ("reason",),
-            registry=self.registry,
-        )
-        self._duplicates = Counter(
-            "sluice_redelivered_records",
-            "Records read again after a rebalance or restart. Normal in small numbers.",
             registry=self.registry,
         )
 
@@ -166,14 +179,8 @@ class Metrics:
         finally:
             self.stage_took(stage, perf_counter() - started_s)
 
-    def in_flight(self, uploads: int) -> None:
-        self._in_flight.set(uploads)
-
     def degraded(self, why: str) -> None:
         self._degraded.labels(self._bounded("degraded", "why", why)).inc()
-
-    def decode_failed(self, reason: str) -> None:
-        self._decode_failures.labels(self._bounded("decode_failures", "reason", reason)).inc()
 
     def video_moderated(self, duration_s: float) -> None:
         self._video_s.inc(max(0.0, duration_s))
@@ -200,17 +207,31 @@ class Metrics:
     def dead_letter(self, reason: str) -> None:
         self._dead_letters.labels(self._bounded("dead_letters", "reason", reason)).inc()
 
-    def lag(self, records: int) -> None:
-        self._lag.set(records)
+    def admitted(self) -> None:
+        self._admitted.inc()
+
+    def abandoned(self) -> None:
+        self._abandoned.inc()
+
+    def pending(self, records: int, size_bytes: int) -> None:
+        self._pending.set(records)
+        self._pending_bytes.set(size_bytes)
+
+    def assigned(self, partitions: int) -> None:
+        self._partitions.set(partitions)
+
+    def committed(self) -> None:
+        self._commits.inc()
+
+    def broker_failed(self, request: str) -> None:
+        """``request``: poll or commit."""
+        self._refused.labels(request).inc()
 
     def paused(self, is_paused: bool) -> None:
         self._paused.set(1 if is_paused else 0)
 
     def retried(self, reason: str) -> None:
         self._retries.labels(self._bounded("retries", "reason", reason)).inc()
-
-    def redelivered(self) -> None:
-        self._duplicates.inc()
 
     # Reading them
 

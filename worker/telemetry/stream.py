@@ -33,13 +33,13 @@ class StreamMetrics:
         self._metrics.paused(paused)
 
     def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
-        self._metrics.committed(len(offsets))
+        self._metrics.committed()
 
     def commit_failed(self) -> None:
-        self._metrics.broker_refused("commit")
+        self._metrics.broker_failed("commit")
 
     def poll_failed(self) -> None:
-        self._metrics.broker_refused("poll")
+        self._metrics.broker_failed("poll")
 
     def assigned(self, partitions: int) -> None:
         self._metrics.assigned(partitions)
