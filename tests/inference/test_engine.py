@@ -174,7 +174,7 @@ def test_an_offender_in_a_batch_of_its_own_does_not_break_the_engine(make: Make)
 
 def test_a_model_that_fails_for_every_input_breaks_the_engine(make: Make) -> None:
     engine = make(fails_always)
-    with pytest.raises(SessionBroken, match="fails for every input: .*out of memory"):
+    with pytest.raises(SessionBroken, match=r"fails for every input: .*out of memory"):
         engine.predict(Inputs(clips(1)), soon())
     assert engine.broken is not None
     with pytest.raises(SessionBroken):
@@ -188,7 +188,7 @@ def test_a_run_that_hangs_breaks_the_engine_and_frees_its_callers(make: Make) ->
     assert gate.entered.wait(5.0)
     queued = engine.submit(Inputs(clips(2)), soon())
     for future in (running, queued):
-        with pytest.raises(SessionBroken, match="did not answer within 0.1 s"):
+        with pytest.raises(SessionBroken, match=r"did not answer within 0.1 s"):
             future.result(5.0)
     assert engine.broken is not None
     gate.opened.set()  # the late answer is nobody's any more

@@ -69,7 +69,7 @@ def test_weights_are_what_the_spec_says(tmp_path: Path) -> None:
     with pytest.raises(ArtifactInvalid, match=rf"expected {len(good)} bytes, found {len(good) - 1}"):
         verify(artifact, variant)
     weights.unlink()
-    with pytest.raises(ArtifactInvalid, match="m.onnx: cannot be read: No such file"):
+    with pytest.raises(ArtifactInvalid, match=r"m.onnx: cannot be read: No such file"):
         verify(artifact, variant)
 
 

@@ -57,7 +57,7 @@ def test_a_provider_that_is_not_installed(tmp_path: Path, provider: str) -> None
 @pytest.mark.skipif("openvino" not in INSTALLED, reason="needs the wheel with OpenVINO")
 def test_a_node_that_falls_back_is_an_error_and_auto_goes_on(tmp_path: Path) -> None:
     write(tmp_path, unsupported_graph())
-    with pytest.raises(ProviderMissing, match="fell back: .*Inverse on CPUExecutionProvider"):
+    with pytest.raises(ProviderMissing, match=r"fell back: .*Inverse on CPUExecutionProvider"):
         opened(tmp_path, "openvino")
     assert opened(tmp_path, "auto").provider == "cpu"
 
@@ -90,7 +90,7 @@ def test_a_file_that_is_no_network(tmp_path: Path) -> None:
         update={"sha256": file_sha256(folder / "m.onnx"), "size_bytes": len(b"no network")}
     )
     write_spec(folder, spec.model_copy(update={"variants": (variant,)}))
-    with pytest.raises(ArtifactInvalid, match="m.onnx: cannot be loaded"):
+    with pytest.raises(ArtifactInvalid, match=r"m.onnx: cannot be loaded"):
         opened(tmp_path)
 
 

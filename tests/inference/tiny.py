@@ -56,7 +56,7 @@ def spec(role: str = "filter", *, audio: bool = False, variants: Sequence[Varian
 
 def video_graph(*, batch: str | int = "N", size: int = SIZE) -> Graph:
     """clips -> a 1x1 convolution with the mean over all -> (mean, -mean)."""
-    clip = ["clips", TensorProto.UINT8, [batch, FRAMES, size, size, 3]]
+    clip = helper.make_tensor_value_info("clips", TensorProto.UINT8, [batch, FRAMES, size, size, 3])
     weight = np.full((2, 3, 1, 1, 1), 1 / 3 / 255, np.float32)
     weight[1] *= -1
     nodes = [
@@ -66,7 +66,7 @@ def video_graph(*, batch: str | int = "N", size: int = SIZE) -> Graph:
         helper.make_node("ReduceMean", ["maps"], ["logits"], axes=[2, 3, 4], keepdims=0),
     ]
     output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, 2])
-    return nodes, [helper.make_tensor_value_info(*clip)], [output], [_constant("weight", weight)]
+    return nodes, [clip], [output], [_constant("weight", weight)]
 
 
 def audio_graph() -> Graph:
