@@ -18,6 +18,7 @@ import av
 import av.container
 import numpy as np
 import numpy.typing as npt
+from av.codec.context import Flags
 
 Pixels = npt.NDArray[np.uint8]
 Samples = npt.NDArray[np.float32]
@@ -122,6 +123,7 @@ class Video:
         unit = 1 / rate if self.container == "avi" else _TIME_BASE
         video.time_base = unit
         video.codec_context.time_base = unit
+        video.codec_context.flags |= Flags.frame_duration
         video.thread_count = 1
         if self.rotation:
             video.set_display_rotation(self.rotation)
@@ -193,3 +195,10 @@ def mapped(data: bytes, change: Callable[[bytearray], None]) -> bytes:
     copy = bytearray(data)
     change(copy)
     return bytes(copy)
+
+
+def packet_places(data: bytes, kind: str) -> list[tuple[int, int]]:
+    """(offset, size) of each packet of the first track of a kind, ``video`` or ``audio``."""
+    with av.open(io.BytesIO(data), "r") as container:
+        packets = container.demux(container.streams.get({kind: 0})[0])
+        return [(packet.pos or 0, packet.size) for packet in packets if packet.size]

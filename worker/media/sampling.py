@@ -165,12 +165,12 @@ def _spread(count: int, duration_s: float, clip_s: float, key: bytes) -> tuple[f
         return _jittered(count, last_s, key)
     if count == 1:
         return (last_s / 2,)
-    return tuple(last_s * index / (count - 1) for index in range(count))
+    return tuple(min(last_s, last_s * index / (count - 1)) for index in range(count))
 
 
 def _jittered(count: int, last_s: float, key: bytes) -> tuple[float, ...]:
     """One start anywhere in each of ``count`` equal shares of [0, last_s]."""
-    return tuple(last_s * (index + _unit(key, index)) / count for index in range(count))
+    return tuple(min(last_s, last_s * (index + _unit(key, index)) / count) for index in range(count))
 
 
 def _unit(key: bytes, index: int) -> float:
