@@ -13,6 +13,8 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
+from worker.errors import SettingsError
+
 Check = Callable[[], str | None]
 METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SILENT_CLIENT_S = 5.0
@@ -32,7 +34,13 @@ class HealthServer:
     ) -> None:
         handler = type("Handler", (_Handler,), {"metrics": staticmethod(metrics)})
         handler.checks = {"/livez": dict(live), "/readyz": dict(ready)}  # type: ignore[attr-defined]
-        self._server = _Server((host, port), handler)
+        try:
+            self._server = _Server((host, port), handler)
+        except OSError as error:
+            raise SettingsError(
+                f"telemetry.host {host!r}, telemetry.port {port}: cannot listen there: {error.strerror}; "
+                "set SLUICE_TELEMETRY__PORT to a free port, or to 0 for any"
+            ) from error
         self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
 
     @property

@@ -6,10 +6,6 @@ of ``errors.py``, stages); what does not is folded into ``other``, so that no up
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from time import perf_counter
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.exposition import generate_latest
 
@@ -146,7 +142,7 @@ class Metrics:
         )
         self._refused = Counter(
             "sluice_broker_failures",
-            "Polls and commits that the broker did not answer; they are tried again. Many: look at the broker.",
+            "Polls and commits that the broker did not answer; they are tried again. Many: look at it.",
             ("request",),
             registry=self.registry,
         )
@@ -169,15 +165,6 @@ class Metrics:
 
     def stage_took(self, stage: str, seconds: float) -> None:
         self._stage_s.labels(self._bounded("stage_seconds", "stage", stage)).observe(seconds)
-
-    @contextmanager
-    def stage(self, stage: str) -> Iterator[None]:
-        """Time what is inside, also when it raises."""
-        started_s = perf_counter()
-        try:
-            yield
-        finally:
-            self.stage_took(stage, perf_counter() - started_s)
 
     def degraded(self, why: str) -> None:
         self._degraded.labels(self._bounded("degraded", "why", why)).inc()
