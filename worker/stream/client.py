@@ -12,6 +12,7 @@ What is particular to kafka-python 3.0 and handled here:
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -19,25 +20,27 @@ from types import TracebackType
 from typing import Any, Self
 
 import structlog
-from kafka import (
-    ConsumerRebalanceListener,
-    KafkaAdminClient,
-    KafkaConsumer,
-    KafkaProducer,
-    OffsetAndMetadata,
-)
-from kafka import TopicPartition as KafkaPartition
-from kafka import errors as kafka_errors
-from kafka.coordinator.assignors.cooperative_sticky import (
-    CooperativeStickyAssignor,
-)
-from kafka.coordinator.assignors.range import RangePartitionAssignor
-
 from worker.errors import BrokerUnavailable, PublishFailed, SettingsError, SluiceError
 from worker.settings import KafkaSettings
 from worker.stream import options
 from worker.stream.room import Room, size_bytes
 from worker.stream.types import Outgoing, RebalanceListener, Record, TopicPartition, Unreadable
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # it reads its schemas in a way deprecated in 3.11
+    from kafka import (
+        ConsumerRebalanceListener,
+        KafkaAdminClient,
+        KafkaConsumer,
+        KafkaProducer,
+        OffsetAndMetadata,
+    )
+    from kafka import TopicPartition as KafkaPartition
+    from kafka import errors as kafka_errors
+    from kafka.coordinator.assignors.cooperative_sticky import (
+        CooperativeStickyAssignor,
+    )
+    from kafka.coordinator.assignors.range import RangePartitionAssignor
 
 COMMIT_TIMEOUT_MS = 5_000
 CLOSE_TIMEOUT_MS = 3_000

@@ -1,0 +1,229 @@
+"""What the loop relies on, the same over every broker: fake, embedded, Apache Kafka, containers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.brokers import BrokerUnderTest, publish, wait_for
+from worker.settings import KafkaSettings
+from worker.stream.types import Consumer, Outgoing, Record, TopicPartition, Unreadable
+
+pytestmark = pytest.mark.timeout(90)
+
+
+@dataclass
+class Member:
+    """A consumer and what its listener was told."""
+
+    consumer: Consumer
+    finished: dict[TopicPartition, int] = field(default_factory=dict)  # handed over when revoked
+    ours: set[TopicPartition] = field(default_factory=set)
+    told: list[str] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+
+    def assigned(self, partitions: frozenset[TopicPartition]) -> None:
+        self.told.append("assigned")
+        self.ours |= partitions
+
+    def revoked(self, partitions: frozenset[TopicPartition]) -> Mapping[TopicPartition, int]:
+        self.told.append("revoked")
+        self.ours -= partitions
+        return {at: offset for at, offset in self.finished.items() if at in partitions}
+
+    def lost(self, partitions: frozenset[TopicPartition]) -> None:
+        self.told.append("lost")
+        self.ours -= partitions
+
+    def poll(self, timeout_s: float = 0.02, max_records: int = 100) -> list[Record]:
+        found = [item for item in self.consumer.poll(timeout_s, max_records) if isinstance(item, Record)]
+        self.records += found
+        return found
+
+
+@contextmanager
+def joined(broker: BrokerUnderTest, settings: KafkaSettings) -> Iterator[Member]:
+    member = Member(broker.consumer(settings))
+    member.consumer.subscribe([settings.uploads_topic], member)
+    try:
+        yield member
+    finally:
+        member.consumer.close()
+
+
+@pytest.fixture
+def settings(broker: BrokerUnderTest) -> KafkaSettings:
+    settings = broker.settings()
+    broker.create_topics(settings, partitions=4)
+    return settings
+
+
+def read(member: Member, count: int) -> list[Record]:
+    poll_until(lambda: len(member.records) >= count, member, what=f"{count} records")
+    return member.records
+
+
+def poll_until(condition: Callable[[], bool], *members: Member, what: str, timeout_s: float = 40.0) -> None:
+    def polled() -> bool:
+        for member in members:
+            member.poll()
+        return condition()
+
+    wait_for(polled, timeout_s, what)
+
+
+def balanced(one: Member, other: Member) -> bool:
+    return len(one.ours) == len(other.ours) == 2
+
+
+def test_records_arrive_with_key_value_headers_and_coordinates(
+    broker: BrokerUnderTest, settings: KafkaSettings
+) -> None:
+    producer = broker.producer(settings)
+    headers = (("ce_type", b"upload"), ("trace", b"\x00\xff"))
+    producer.send(Outgoing(settings.uploads_topic, b"a", b"bytes\x00", headers)).result(20)
+    with joined(broker, settings) as member:
+        (record,) = read(member, 1)
+    producer.close(2)
+    assert (record.key, record.value, record.headers) == (b"a", b"bytes\x00", headers)
+    assert (record.topic, record.offset) == (settings.uploads_topic, 0)
+    assert abs(record.timestamp_ms / 1000 - time.time()) < 120
+
+
+def test_a_partition_keeps_its_order(broker: BrokerUnderTest, settings: KafkaSettings) -> None:
+    producer = broker.producer(settings)
+    publish(producer, settings.uploads_topic, [f"key-{n}" for n in range(200)])
+    with joined(broker, settings) as member:
+        records = read(member, 200)
+    producer.close(2)
+    by_partition: dict[int, list[int]] = {}
+    for record in records:
+        by_partition.setdefault(record.partition, []).append(record.offset)
+    assert all(offsets == list(range(len(offsets))) for offsets in by_partition.values())
+    assert len(by_partition) == 4
+
+
+def test_poll_returns_no_more_than_asked_for(broker: BrokerUnderTest, settings: KafkaSettings) -> None:
+    producer = broker.producer(settings)
+    publish(producer, settings.uploads_topic, [f"key-{n}" for n in range(50)])
+    with joined(broker, settings) as member:
+        sizes: list[int] = []
+        while sum(sizes) < 50:
+            sizes.append(len(member.poll(0.05, max_records=3)))
+    producer.close(2)
+    assert max(sizes) == 3
+
+
+def test_a_group_that_never_committed_starts_at_the_beginning_and_then_where_it_committed(
+    broker: BrokerUnderTest, settings: KafkaSettings
+) -> None:
+    producer = broker.producer(settings)
+    publish(producer, settings.uploads_topic, ["same"] * 5)
+    with joined(broker, settings) as first:
+        at = read(first, 5)[0].topic_partition
+        first.consumer.commit({at: 3})
+    assert broker.committed(settings)[at.partition] == 3
+    with joined(broker, settings) as second:
+        assert [record.offset for record in read(second, 2)] == [3, 4]
+    producer.close(2)
+
+
+def test_paused_is_polled_without_records_and_goes_on_where_it_was(
+    broker: BrokerUnderTest, settings: KafkaSettings
+) -> None:
+    producer = broker.producer(settings)
+    publish(producer, settings.uploads_topic, ["same"] * 3)
+    with joined(broker, settings) as member:
+        read(member, 3)
+        member.consumer.pause()
+        publish(producer, settings.uploads_topic, ["same"] * 3)
+        assert [member.poll(0.1) for _ in range(5)] == [[]] * 5
+        assert member.consumer.joined()
+        member.consumer.resume()
+        assert [record.offset for record in read(member, 6)] == [0, 1, 2, 3, 4, 5]
+    producer.close(2)
+
+
+def test_a_second_member_gets_its_share_and_reads_on_from_what_the_first_handed_over(
+    broker: BrokerUnderTest, settings: KafkaSettings
+) -> None:
+    producer = broker.producer(settings)
+    keys = [f"key-{n}" for n in range(40)]
+    publish(producer, settings.uploads_topic, keys)
+    with joined(broker, settings) as first:
+        for record in read(first, 40):
+            first.finished[record.topic_partition] = record.offset + 1
+        with joined(broker, settings) as second:
+            poll_until(lambda: balanced(first, second), first, second, what="two partitions each")
+            assert not first.ours & second.ours
+            publish(producer, settings.uploads_topic, keys)
+            total = lambda: len(first.records) + len(second.records)  # noqa: E731
+            poll_until(lambda: total() >= 80, first, second, what="all records")
+    producer.close(2)
+    seen = [(record.topic_partition, record.offset) for record in first.records + second.records]
+    assert len(seen) == len(set(seen)) == 80  # nothing twice: what was finished had been committed
+    assert "lost" not in first.told
+
+
+def test_the_partitions_of_a_member_that_leaves_are_taken_over_at_once(
+    broker: BrokerUnderTest, settings: KafkaSettings
+) -> None:
+    with joined(broker, settings) as stays:
+        poll_until(lambda: len(stays.ours) == 4, stays, what="all partitions")
+        with joined(broker, settings) as leaves:
+            poll_until(lambda: balanced(stays, leaves), stays, leaves, what="two partitions each")
+        poll_until(lambda: len(stays.ours) == 4, stays, what="all partitions again")
+
+
+def test_a_member_without_partitions_has_joined(broker: BrokerUnderTest, settings: KafkaSettings) -> None:
+    settings = settings.model_copy(update={"uploads_topic": settings.dead_letters_topic})  # one partition
+    with joined(broker, settings) as first, joined(broker, settings) as second:
+        poll_until(
+            lambda: (
+                first.consumer.joined() and second.consumer.joined() and len(first.ours | second.ours) == 1
+            ),
+            first,
+            second,
+            what="both joined",
+        )
+
+
+def test_many_threads_share_a_producer(broker: BrokerUnderTest, settings: KafkaSettings) -> None:
+    producer = broker.producer(settings)
+
+    def send(thread: int) -> None:
+        publish(producer, settings.verdicts_topic, [f"{thread}-{n}" for n in range(50)])
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    producer.close(2)
+    keys = [record.key for record in broker.records(settings, settings.verdicts_topic, 200)]
+    assert len(keys) == len(set(keys)) == 200
+
+
+def test_equal_keys_go_to_one_partition(broker: BrokerUnderTest, settings: KafkaSettings) -> None:
+    producer = broker.producer(settings)
+    publish(producer, settings.verdicts_topic, ["same"] * 10)
+    producer.close(2)
+    records = broker.records(settings, settings.verdicts_topic, 10)
+    assert len({record.partition for record in records}) == 1
+
+
+def test_healthy_records_are_not_unreadable(broker: BrokerUnderTest, settings: KafkaSettings) -> None:
+    producer = broker.producer(settings)
+    publish(producer, settings.uploads_topic, ["a", "b"])
+    with joined(broker, settings) as member:
+        items: list[Record | Unreadable] = []
+        give_up_s = time.monotonic() + 20
+        while len(items) < 2 and time.monotonic() < give_up_s:
+            items += member.consumer.poll(0.05, 10)
+    producer.close(2)
+    assert [type(item) for item in items] == [Record, Record]
