@@ -30,7 +30,7 @@ from redis.retry import Retry
 from worker.cache_format import MAX_VALUE_BYTES, Poisoned, cache_key, pack, unpack
 from worker.cascade.types import ContentScores
 from worker.clock import Clock, Deadline
-from worker.errors import CacheUnavailable
+from worker.errors import CacheUnavailable, SettingsError
 
 Event = Literal["hit", "miss", "error", "poisoned", "shared", "opened", "closed"]
 OnEvent = Callable[[Event], None]
@@ -171,17 +171,18 @@ class RedisCache:
         self._lease_ms = max(1, round(lease_s * 1000))
         self._poll_s = poll_s
         self._closed = threading.Event()
-        # The client's own retries would block for many seconds; ours is the circuit.
-        self._client = redis.Redis.from_url(
-            url,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            decode_responses=False,
-        )
+        self._client = _client(url, timeout_s)
         self._acquire = self._client.register_script(ACQUIRE)
         self._release = self._client.register_script(RELEASE)
-        self._circuit = _Circuit(self._is_back, self._closed, on_event, breaker_failures, breaker_reset_s)
+        self._circuit = _Circuit(
+            self._is_back,
+            self._closed,
+            clock,
+            on_event,
+            failures=breaker_failures,
+            slow_s=timeout_s / 2,
+            reset_s=breaker_reset_s,
+        )
 
     def get(self, key: str) -> ContentScores | None:
         scores = self._read(key)
@@ -248,6 +249,23 @@ class RedisCache:
             return False
 
 
+def _client(url: str, timeout_s: float) -> redis.Redis:
+    """A client that never tries again: it would block for many seconds, and the circuit does it better."""
+    try:
+        return redis.Redis.from_url(
+            url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(NoBackoff(), 0),
+            decode_responses=False,
+        )
+    except ValueError as error:  # its text may repeat the URL's password: not shown
+        raise SettingsError(
+            "cache.url cannot be understood; accepted: redis://[[user]:password@]host:port/db, "
+            "rediss://... with TLS, unix://[[user]:password@]/path?db=db"
+        ) from error
+
+
 class _Circuit:
     """Keeps uploads from waiting for a server that does not answer."""
 
@@ -255,14 +273,19 @@ class _Circuit:
         self,
         is_back: Callable[[], bool],
         closed: threading.Event,
+        clock: Clock,
         on_event: OnEvent,
+        *,
         failures: int,
+        slow_s: float,
         reset_s: float,
     ) -> None:
         self._is_back = is_back
         self._closed = closed
+        self._clock = clock
         self._on_event = on_event
         self._failures = failures
+        self._slow_s = slow_s
         self._reset_s = reset_s
         self._lock = threading.Lock()
         self._in_a_row = 0
@@ -271,12 +294,14 @@ class _Circuit:
     def call(self, command: Callable[[], T]) -> T:
         if self._is_open or self._closed.is_set():
             raise CacheUnavailable("the circuit is open")
+        started_s = self._clock.monotonic_s()
         try:
             answer = command()
         except (redis.RedisError, OSError) as error:
             self._on_event("error")
-            # Waiting is what hurts, so one time-out is enough; a refusal costs nothing and may pass.
-            self._failed(error, is_enough=isinstance(error, redis.TimeoutError | TimeoutError))
+            # Waiting is what hurts, for an answer or for a name, so once is enough; a refusal costs
+            # nothing and may pass.
+            self._failed(error, is_enough=self._clock.monotonic_s() - started_s >= self._slow_s)
             raise CacheUnavailable(str(error)) from error
         self._in_a_row = 0
         return answer

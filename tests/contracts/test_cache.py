@@ -21,6 +21,7 @@ from worker.cache import MemoryCache, RedisCache, ScoreCache, cache_key
 from worker.cache_format import MAX_VALUE_BYTES, pack
 from worker.cascade.types import ContentScores, StageScores
 from worker.clock import Deadline, SystemClock
+from worker.errors import SettingsError
 from worker.media.types import MediaInfo
 
 CLOCK = SystemClock()
@@ -64,8 +65,8 @@ def new_key() -> str:
 class Made:
     """Caches over one store, each as another worker would have it."""
 
-    def __init__(self, make: Callable[[Counter[str]], ScoreCache]) -> None:
-        self.events: Counter[str] = Counter()
+    def __init__(self, make: Callable[[Counter[str]], ScoreCache], events: Counter[str]) -> None:
+        self.events = events
         self._make = make
         self._made: list[ScoreCache] = []
 
@@ -92,21 +93,9 @@ def redis_cache(url: str, events: Counter[str], *, lease_s: float = 5.0, ttl_s: 
     )
 
 
-@pytest.fixture(params=["memory", "redis"])
-def made(request: pytest.FixtureRequest) -> Iterator[Made]:
-    if request.param == "memory":
-        events: Counter[str] = Counter()
-        shared = MemoryCache(64, 5.0, CLOCK, lambda event: events.update([event]))
-        caches = Made(lambda _: shared)
-        caches.events = events
-    else:
-        url = request.getfixturevalue("redis_url")
-        caches = Made(lambda events: redis_cache(url, events))
-    yield caches
-    caches.close()
+class Contract:
+    """What every cache does. Subclasses say over which store (`made`)."""
 
-
-class TestContract:
     def test_what_was_never_put_is_a_miss(self, made: Made) -> None:
         assert made.another().get(new_key()) is None
         assert made.events == {"miss": 1}
@@ -179,6 +168,22 @@ class TestContract:
         key, cache = new_key(), made.another()
         cache.put(key, SCORES)
         assert cache.lease(key, soon()) is None
+
+
+class TestMemoryContract(Contract):
+    @pytest.fixture
+    def made(self) -> Made:
+        events: Counter[str] = Counter()
+        shared = MemoryCache(64, 5.0, CLOCK, lambda event: events.update([event]))
+        return Made(lambda _: shared, events)
+
+
+class TestRedisContract(Contract):
+    @pytest.fixture
+    def made(self, redis_url: str) -> Iterator[Made]:
+        made = Made(lambda events: redis_cache(redis_url, events), Counter())
+        yield made
+        made.close()
 
 
 class TestMemory:
@@ -275,6 +280,13 @@ def test_a_key_changes_with_all_that_scores_depend_on(change: dict[str, object])
     }
     assert cache_key(**same_args) == cache_key(**same_args)  # type: ignore[arg-type]
     assert cache_key(**same_args) != cache_key(**{**same_args, **change})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("url", ["cache:6379", "http://cache", "redis://:hunter2@cache:port"])
+def test_a_url_that_is_none_is_an_error_at_start_without_its_password(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^cache.url cannot be understood; accepted: redis://") as caught:
+        redis_cache(url, Counter())
+    assert "hunter2" not in str(caught.value)
 
 
 class Server:

@@ -10,7 +10,7 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from worker.telemetry.logs import bound, configure_logging, get_logger
+from worker.telemetry.logs import bound, configure_logging
 
 
 @pytest.fixture(autouse=True)
@@ -42,8 +42,8 @@ class Log:
 def test_a_line_says_what_when_where_and_for_which_upload() -> None:
     log = Log()
     with bound(upload_id="u-1", trace_id="t-1"):
-        get_logger("worker.moderation").info("verdict sent", decision="allow", clips=8)
-    get_logger("worker.moderation").info("idle")
+        structlog.get_logger("worker.moderation").info("verdict sent", decision="allow", clips=8)
+    structlog.get_logger("worker.moderation").info("idle")
     first, second = log.lines
     assert first.pop("timestamp").endswith("Z")
     assert first == {
@@ -73,7 +73,7 @@ def test_tracebacks_are_kept_on_one_line() -> None:
         raise ValueError("broken")
     except ValueError:
         logging.getLogger("x").exception("it failed")
-        get_logger("y").exception("it failed too")
+        structlog.get_logger("y").exception("it failed too")
     first, second = log.lines
     assert "ValueError: broken" in first["exception"]
     assert "ValueError: broken" in second["exception"]
@@ -81,9 +81,9 @@ def test_tracebacks_are_kept_on_one_line() -> None:
 
 def test_levels() -> None:
     log = Log(level="warning")
-    get_logger("x").info("quiet")
+    structlog.get_logger("x").info("quiet")
     logging.getLogger("y").info("quiet")
-    get_logger("x").warning("loud")
+    structlog.get_logger("x").warning("loud")
     assert [line["message"] for line in log.lines] == ["loud"]
 
 
@@ -120,7 +120,7 @@ SECRET = "hunter2"
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_secrets_are_never_printed(fields: dict[str, object], log_format: str) -> None:
     log = Log(log_format)
-    get_logger("x").info("connecting", **fields)
+    structlog.get_logger("x").info("connecting", **fields)
     assert log.text
     assert SECRET not in log.text
 
@@ -133,7 +133,7 @@ def test_nor_in_messages_and_tracebacks(log_format: str) -> None:
     try:
         raise ConnectionError(url)
     except ConnectionError:
-        get_logger("x").exception("cannot reach it")
+        structlog.get_logger("x").exception("cannot reach it")
     assert "cache" in log.text
     assert SECRET not in log.text
 
@@ -141,7 +141,9 @@ def test_nor_in_messages_and_tracebacks(log_format: str) -> None:
 def test_what_is_no_secret_stays_readable() -> None:
     log = Log()
     uri = "https://cdn.example/a.mp4?t=12"
-    get_logger("x").info("fetched", uri=uri, key="ab12", labels=["violence"], seconds=1.5, missing=None)
+    structlog.get_logger("x").info(
+        "fetched", uri=uri, key="ab12", labels=["violence"], seconds=1.5, missing=None
+    )
     (line,) = log.lines
     assert (line["uri"], line["key"], line["labels"], line["seconds"]) == (uri, "ab12", ["violence"], 1.5)
     assert line["missing"] is None
@@ -149,5 +151,5 @@ def test_what_is_no_secret_stays_readable() -> None:
 
 def test_auto_is_json_where_nobody_watches() -> None:
     log = Log("auto")
-    get_logger("x").info("hello")
+    structlog.get_logger("x").info("hello")
     assert log.lines[0]["message"] == "hello"

@@ -69,11 +69,6 @@ def bound(**context: str) -> AbstractContextManager[None]:
     return structlog.contextvars.bound_contextvars(**context)
 
 
-def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
-    return logger
-
-
 def mask_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """The last step before rendering: tracebacks are text by then, and masked too."""
     return {key: MASK if SECRET_KEYS.search(key) else _masked(value) for key, value in event.items()}
