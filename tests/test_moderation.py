@@ -1,0 +1,308 @@
+"""The route of one upload, over a real decode pool, real media and engines with scripted networks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.inference import tiny
+from tests.samples import MODEL, VERSIONS, an_event
+from tests.synthesis import Pixels, Video
+from worker.cache import MemoryCache
+from worker.cascade.policy import load_policies
+from worker.cascade.policy_file import PolicyFile
+from worker.clock import Deadline, SystemClock
+from worker.errors import SessionBroken, SourceUnavailable, UnreadableEvent
+from worker.events import EVENT_HEADER, Upload
+from worker.handler import UploadHandler
+from worker.inference.batcher import BatchPolicy
+from worker.inference.engine import Engine
+from worker.inference.types import Inputs
+from worker.media.pool import DecodePool
+from worker.media.source import MediaSource
+from worker.messages import Verdict
+from worker.moderation import Model, Moderator
+from worker.settings import DecodeSettings, FetchSettings, Settings, WorkerSettings
+from worker.stream.types import Record
+from worker.telemetry.metrics import Metrics
+
+CLOCK = SystemClock()
+POLICIES = b"""
+version: 1
+revision: "1"
+policies:
+  default: {labels: {bright: {review: 0.6, block: 0.99, band: [0.55, 0.7]}, dark: {ignore: true}}}
+  strict: {labels: {bright: {review: 0.5, band: [0.0, 1.0]}, dark: {ignore: true}}}
+  settled: {labels: {bright: {review: 0.6, band: [0.6, 0.6]}, dark: {ignore: true}}}
+"""
+
+Before = Callable[[Inputs], None]
+
+
+def grey(level: int) -> bytes:
+    """A video of one grey. The tiny networks say `bright` with probability sigmoid(level / 255)."""
+
+    def picture(index: int, width: int, height: int) -> Pixels:
+        return np.full((height, width, 3), level, np.uint8)
+
+    return Video(duration_s=1.0, picture=picture).make()
+
+
+BLACK, MIDDLE, WHITE = grey(0), grey(128), grey(255)  # bright: 0.50, 0.62, 0.73
+
+
+def nothing(inputs: Inputs) -> None:
+    pass
+
+
+def fails_on_pictures(inputs: Inputs) -> None:
+    """For the engine's test with a blank clip the network works: it is the input's fault."""
+    if inputs.clips.any():
+        raise RuntimeError("scripted")
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[DecodePool]:
+    with DecodePool(DecodeSettings(processes=1), CLOCK) as pool:
+        yield pool
+
+
+class Unavailable(MediaSource):
+    """Out of reach for the first tries."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__(FetchSettings(), CLOCK)
+        self.failures = failures
+
+    def fetch(self, *arguments: Any) -> Any:
+        if self.failures > 0:
+            self.failures -= 1
+            raise SourceUnavailable("scripted")
+        return super().fetch(*arguments)
+
+
+@contextmanager
+def moderator(
+    pool: DecodePool,
+    *,
+    before_filter: Before = nothing,
+    before_escalation: Before = nothing,
+    source: MediaSource | None = None,
+    settings: Settings | None = None,
+) -> Iterator[Moderator]:
+    metrics = Metrics()
+    models = []
+    for role, before in (("filter", before_filter), ("escalation", before_escalation)):
+        runner = tiny.Scripted(tiny.spec(role), before)
+        engine = Engine(runner, BatchPolicy(8, 0.0), CLOCK, queue_clips=64, run_timeout_s=10.0)
+        engine.start()
+        models.append(Model(engine, MODEL.model_copy(update={"name": role})))
+    first, second = models
+    policies = load_policies(PolicyFile.parse(POLICIES), first.spec, second.spec)
+    settings = settings or Settings()
+    try:
+        yield Moderator(
+            settings,
+            clock=CLOCK,
+            source=source or MediaSource(settings.fetch, CLOCK),
+            pool=pool,
+            cache=MemoryCache(100, 30.0, CLOCK, metrics.cache_event),
+            filter=first,
+            escalation=second,
+            policies=policies,
+            versions=VERSIONS,
+            metrics=metrics,
+            sleep=lambda seconds: None,
+        )
+    finally:
+        for model in models:
+            model.engine.close(1.0)
+
+
+def judge(judge_of: Moderator, media: bytes, timeout_s: float = 30.0, **event: Any) -> Verdict:
+    upload = Upload(an_event(uri="inline:", **event), media)
+    return judge_of.moderate(upload, Deadline.after(CLOCK, timeout_s))
+
+
+@pytest.mark.parametrize(
+    ("media", "policy", "decision", "decided_by"),
+    [
+        (BLACK, None, "allow", "filter"),  # 0.50 is below the band
+        (MIDDLE, None, "review", "escalation"),  # 0.62 is inside, and the escalation agrees
+        (WHITE, None, "review", "filter"),  # 0.73 is above
+        (BLACK, "strict", "review", "escalation"),
+        (MIDDLE, "settled", "review", "filter"),  # an empty band never escalates
+    ],
+)
+def test_the_policy_says_who_decides(
+    pool: DecodePool, media: bytes, policy: str | None, decision: str, decided_by: str
+) -> None:
+    with moderator(pool) as route:
+        verdict = judge(route, media, policy=policy)
+    assert (verdict.decision, verdict.decided_by) == (decision, decided_by)
+    assert verdict.sha256 == hashlib.sha256(media).hexdigest()
+    assert not verdict.degraded
+    assert verdict.coverage is not None
+    assert verdict.coverage.share == 1.0
+    assert verdict.media is not None
+    assert verdict.media.codec == "h264"
+
+
+def test_scores_are_cached_and_judged_by_the_uploads_own_policy(pool: DecodePool) -> None:
+    with moderator(pool) as route:
+        first = judge(route, WHITE)
+        again = judge(route, WHITE, upload_id="u-2")
+        stricter = judge(route, WHITE, upload_id="u-3", policy="strict")
+        stricter_again = judge(route, WHITE, upload_id="u-4", policy="strict")
+        settled = judge(route, WHITE, upload_id="u-5")
+    deciders = [verdict.decided_by for verdict in (first, again, stricter, stricter_again, settled)]
+    # `strict` wants an escalation that was not cached yet: a miss, which then serves everybody.
+    assert deciders == ["filter", "cache", "escalation", "cache", "cache"]
+    assert again.labels == first.labels
+    assert again.verdict_id != first.verdict_id  # another upload
+
+
+def test_a_trusted_digest_saves_the_fetch(pool: DecodePool) -> None:
+    digest = hashlib.sha256(WHITE).hexdigest()
+    settings = Settings(fetch=FetchSettings(trust_producer_digest=True))
+    with moderator(pool, settings=settings) as route:
+        judge(route, WHITE)
+        gone = route.moderate(
+            Upload(an_event(uri="file:///nowhere.mp4", sha256=digest)), Deadline.after(CLOCK, 30.0)
+        )
+    assert (gone.decided_by, gone.sha256) == ("cache", digest)
+    assert "fetch" not in gone.timings_ms
+
+
+@pytest.mark.parametrize(
+    ("media", "event", "reason"),
+    [
+        (b"not media", {}, "undecodable"),
+        (BLACK, {"policy": "unheard-of"}, "unknown_policy"),
+        (BLACK, {"sha256": "0" * 64}, "digest_mismatch"),
+    ],
+)
+def test_what_cannot_be_judged_is_reviewed(
+    pool: DecodePool, media: bytes, event: dict[str, Any], reason: str
+) -> None:
+    with moderator(pool) as route:
+        verdict = judge(route, media, **event)
+    assert (verdict.decision, verdict.decided_by, verdict.reason) == ("review", "error", reason)
+    assert verdict.detail
+
+
+def test_an_escalation_that_fails_widens_to_review_and_is_not_cached(pool: DecodePool) -> None:
+    with moderator(pool, before_escalation=fails_on_pictures) as route:
+        verdict = judge(route, MIDDLE, policy="strict")
+        again = judge(route, MIDDLE, policy="strict")
+    assert (verdict.decision, verdict.decided_by, verdict.degraded) == ("review", "filter", True)
+    assert verdict.reason == "model_run_failed"
+    assert again.decided_by == "filter"  # tried again, not taken from the cache
+    assert again.verdict_id == verdict.verdict_id
+
+
+def test_a_filter_that_fails_on_one_input_is_reviewed(pool: DecodePool) -> None:
+    with moderator(pool, before_filter=fails_on_pictures) as route:
+        verdict = judge(route, WHITE)
+        assert (verdict.decision, verdict.reason) == ("review", "model_run_failed")
+        assert judge(route, BLACK).decision == "allow"
+
+
+def test_a_broken_model_stops_the_worker_instead_of_answering(pool: DecodePool) -> None:
+    def always_fails(inputs: Inputs) -> None:
+        raise RuntimeError("scripted")
+
+    with moderator(pool, before_filter=always_fails) as route, pytest.raises(SessionBroken):
+        judge(route, WHITE)
+
+
+def test_a_passed_deadline_is_reviewed(pool: DecodePool) -> None:
+    with moderator(pool) as route:
+        verdict = judge(route, WHITE, timeout_s=0.0)
+    assert (verdict.decision, verdict.reason) == ("review", "deadline_exceeded")
+
+
+def test_a_bug_in_the_route_is_reviewed_and_named(pool: DecodePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    with moderator(pool) as route:
+        monkeypatch.setattr(route, "_policies", None)
+        verdict = judge(route, WHITE)
+    assert (verdict.decision, verdict.reason) == ("review", "internal_error")
+    assert "AttributeError" in verdict.detail
+
+
+@pytest.mark.parametrize(
+    ("failures", "reason"),
+    [(2, ""), (3, "source_unavailable")],
+)
+def test_what_is_retriable_is_tried_again(pool: DecodePool, failures: int, reason: str) -> None:
+    settings = Settings(worker=WorkerSettings(retries=2))
+    with moderator(pool, source=Unavailable(failures), settings=settings) as route:
+        verdict = judge(route, WHITE)
+    assert verdict.reason == reason
+    assert verdict.decision == "review"
+
+
+# From record to record.
+
+
+def record(event: bytes, media: bytes | None = WHITE) -> Record:
+    return Record("uploads", 3, 42, key=b"u-1", value=media, headers=((EVENT_HEADER, event),))
+
+
+@contextmanager
+def handler(pool: DecodePool, **parts: Any) -> Iterator[UploadHandler]:
+    with moderator(pool, **parts) as route:
+        yield UploadHandler(Settings(), route, CLOCK)
+
+
+def test_a_record_is_answered_on_the_verdict_topic(pool: DecodePool) -> None:
+    with handler(pool) as handle:
+        answer = handle(record(b'{"upload_id": "u-1", "traceparent": "00-aa-bb-01"}'))
+    verdict = Verdict.model_validate_json(answer.record.value or b"")
+    assert (answer.record.topic, answer.record.key) == ("verdicts", b"u-1")
+    assert dict(answer.record.headers) == {
+        "content-type": b"application/json",
+        "sluice.decision": b"review",
+        "traceparent": b"00-aa-bb-01",
+    }
+    assert verdict.source is not None
+    assert (verdict.source.topic, verdict.source.partition, verdict.source.offset) == ("uploads", 3, 42)
+    assert not answer.systemic_failure
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        (b'{"upload_id": "u-1", "priority": "urgent"}', "invalid_event"),
+        (b'{"upload_id": "u-1", "deadline": "2020-01-01T00:00:00Z"}', "expired"),
+    ],
+)
+def test_events_that_are_refused_are_answered(pool: DecodePool, event: bytes, reason: str) -> None:
+    with handler(pool) as handle:
+        verdict = Verdict.model_validate_json(handle(record(event)).record.value or b"")
+    assert (verdict.upload_id, verdict.decision, verdict.reason) == ("u-1", "review", reason)
+
+
+def test_the_events_deadline_is_kept(pool: DecodePool) -> None:
+    soon = (datetime.now(UTC) + timedelta(seconds=20)).isoformat()
+    with handler(pool) as handle:
+        answer = handle(record(f'{{"upload_id": "u-1", "deadline": "{soon}"}}'.encode()))
+    assert Verdict.model_validate_json(answer.record.value or b"").reason == ""
+
+
+def test_an_unreadable_record_is_the_loops_to_set_aside(pool: DecodePool) -> None:
+    with handler(pool) as handle, pytest.raises(UnreadableEvent):
+        handle(replace(record(b"{}"), headers=()))
+
+
+def test_an_unreachable_store_counts_as_the_services_own_failure(pool: DecodePool) -> None:
+    with handler(pool, source=Unavailable(99)) as handle:
+        answer = handle(record(b'{"upload_id": "u-1"}'))
+    assert answer.systemic_failure
