@@ -9,7 +9,7 @@ import hashlib
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
@@ -63,31 +63,33 @@ def service(settings: Settings, cache: ScoreCache | None = None) -> Iterator[Ser
     """Decoders started, models verified, loaded and warm. ``cache``: instead of the settings' one."""
     clock = SystemClock()
     metrics = Metrics()
-    with DecodePool(settings.decode, clock) as pool, _models(settings.inference, clock, metrics) as models:
+    with ExitStack() as stack:
+        pool = stack.enter_context(DecodePool(settings.decode, clock))
+        models = stack.enter_context(_models(settings.inference, clock, metrics))
         first, second = models[0], models[1] if len(models) > 1 else None
-        policies = _policies(settings.policy, first, second)
+        source = MediaSource(settings.fetch, clock)
+        stack.callback(source.close)
         cache = cache or _cache(settings.cache, clock, metrics)
-        try:
-            moderator = Moderator(
-                settings,
-                clock=clock,
-                source=MediaSource(settings.fetch, clock),
-                pool=pool,
-                cache=cache,
-                filter=first,
-                escalation=second,
-                policies=policies,
-                versions=Versions(
-                    models=tuple(model.version for model in models),
-                    policy=policies.version,
-                    taxonomy=first.spec.taxonomy,
-                    code=__version__,
-                ),
-                metrics=metrics,
-            )
-            yield Service(clock, metrics, moderator, models)
-        finally:
-            cache.close()
+        stack.callback(cache.close)
+        policies = _policies(settings.policy, first, second)
+        moderator = Moderator(
+            settings,
+            clock=clock,
+            source=source,
+            pool=pool,
+            cache=cache,
+            filter=first,
+            escalation=second,
+            policies=policies,
+            versions=Versions(
+                models=tuple(model.version for model in models),
+                policy=policies.version,
+                taxonomy=first.spec.taxonomy,
+                code=__version__,
+            ),
+            metrics=metrics,
+        )
+        yield Service(clock, metrics, moderator, models)
 
 
 def run_worker(settings: Settings) -> int:
