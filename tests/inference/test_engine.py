@@ -103,7 +103,7 @@ def fails_always(inputs: Inputs) -> None:
     raise RuntimeError("out of memory")
 
 
-@pytest.mark.parametrize("provider", installed_providers())
+@pytest.mark.parametrize("provider", [name for name in installed_providers() if name in ("openvino", "cpu")])
 def test_many_threads_each_get_their_own_answer(tmp_path: Path, make: Make, provider: str) -> None:
     write(tmp_path)
     session = open_session(find_artifact("tiny-filter", tmp_path), provider=provider, threads=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ ORT_ERRORS_ONLY = 3
 
 Interface = dict[str, tuple[str, tuple[int, ...]]]  # name -> type, dimensions after the batch
 LIST_NODES = "session.record_ep_graph_assignment_info"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,7 @@ def open_session(
         try:
             return _open(artifact, name, variant, threads)
         except ProviderMissing as error:
+            log.warning("%s is installed and does not run: %s", name, error)
             refused.append(str(error))
     raise ProviderMissing(f"no execution provider runs {artifact.reference}: {'; '.join(refused)}")
 
