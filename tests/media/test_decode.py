@@ -68,7 +68,7 @@ def test_overlapping_clips_share_frames(tmp_path: Path) -> None:
 
 def test_a_frame_stays_on_the_screen_until_the_next(tmp_path: Path) -> None:
     """Variable frame rate: number 1 from 0.1 s to 0.9 s, number 2 from 0.9 s on."""
-    video = Video(duration_s=2.0, times_s=(0.0, 0.1, 0.9, 1.05, 1.1, 1.5))
+    video = Video(duration_s=2.0, times_s=(0.0, 0.1, 0.9, 1.05, 1.1, 1.5), options=(("bf", "0"),))
     result = decoded(video.make(), tmp_path, At((0.0, 1.0)))
     assert numbers(result) == [[0, 1, 1, 1, 1], [2, 4, 4, 5, 5]]
     assert result.pts_s[0].tolist() == pytest.approx([0, 0.1, 0.1, 0.1, 0.1])

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from worker.errors import MediaLimit, NoVideo, SluiceError, Undecodable
 from worker.media.allowlist import AUDIO_DECODERS, CONTAINERS, VIDEO_DECODERS
 
+_LARGEST_INT = 2**31 - 1  # libav refuses options above it
 READ_BYTES = 128 * 1024
 
 
@@ -69,7 +70,7 @@ def open_media(file: BinaryIO, limits: DecodeLimits) -> Iterator[av.container.In
         "codec_whitelist": ",".join(VIDEO_DECODERS | AUDIO_DECODERS),
         "protocol_whitelist": "",
         "max_streams": str(limits.max_streams + 1),  # one more, so that the count tells
-        "max_pixels": str(limits.max_pixels),  # of the decoders that probing opens
+        "max_pixels": _max_pixels(limits),  # of the decoders that probing opens
     }
     with foreign_errors("open"):
         container = av.open(
@@ -108,10 +109,14 @@ def video_stream(container: av.container.InputContainer, limits: DecodeLimits) -
                 f"pictures of {stream.width}x{stream.height} are over decode.max_pixels = {limits.max_pixels}"
             )
         # Options given on opening do not reach this decoder.
-        stream.codec_context.options = {"max_pixels": str(limits.max_pixels)}
+        stream.codec_context.options = {"max_pixels": _max_pixels(limits)}
         stream.thread_count = 1  # the pool is the parallelism; threads would multiply memory and CPU limits
         read_only(container, stream)
         return stream
+
+
+def _max_pixels(limits: DecodeLimits) -> str:
+    return str(min(limits.max_pixels, _LARGEST_INT))
 
 
 def decoder_name(stream: Stream) -> str:

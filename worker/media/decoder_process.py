@@ -35,6 +35,8 @@ from worker.media.types import DecodeRequest
 _PR_SET_PDEATHSIG = 1
 _OPEN_FILES = 64
 
+READY = b"ready"  # first message of a decoder process: its confinement stands
+
 
 @dataclass(frozen=True, slots=True)
 class DecoderConfig:
@@ -106,6 +108,7 @@ def _fork(control: socket.socket, config: DecoderConfig) -> None:
 def _decoder_process(jobs: socket.socket, config: DecoderConfig, server_pid: int) -> NoReturn:
     try:
         _confine(config, server_pid)
+        jobs.send(READY)
         while True:
             message, fds, _, _ = socket.recv_fds(jobs, MESSAGE_BYTES, 2, socket.MSG_CMSG_CLOEXEC)
             if not message:

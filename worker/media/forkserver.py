@@ -17,7 +17,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from worker.media.decoder_process import DecoderConfig
+from worker.media.decoder_process import READY, DecoderConfig
 from worker.media.handover import MESSAGE_BYTES
 
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONHOME")
@@ -94,7 +94,17 @@ class ForkServer:
         answer, fds = self._ask({"do": "fork"}, fds=2)
         if len(fds) != 2:
             raise ConnectionError("the fork server ended while it was asked for a process")
-        return DecoderProcess(answer["pid"], fds[1], socket.socket(fileno=fds[0]))
+        decoder = DecoderProcess(answer["pid"], fds[1], socket.socket(fileno=fds[0]))
+        decoder.jobs.settimeout(_ANSWER_S)
+        try:
+            ready = decoder.jobs.recv(MESSAGE_BYTES) == READY
+        except OSError:
+            ready = False
+        if not ready:
+            decoder.kill()
+            decoder.close()
+            raise ConnectionError("a new decoder process ended at once")
+        return decoder
 
     def _ask(self, command: dict[str, Any], fds: int = 0) -> tuple[dict[str, Any], list[int]]:
         control = self._control or self._start()

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from worker.clock import Clock, Deadline
-from worker.errors import DeadlineExceeded, DecoderCrashed, DecodeTimeout, MediaLimit
+from worker.errors import DeadlineExceeded, DecoderCrashed, DecodeTimeout
 from worker.media.container import DecodeLimits
 from worker.media.decoder_process import DecoderConfig
 from worker.media.forkserver import DecoderProcess, ForkServer
@@ -72,12 +72,15 @@ class DecodePool:
     def close(self) -> None:
         """End all processes; jobs that still run fail with DecoderCrashed."""
         self._closed = True
+        idle = []
         with contextlib.suppress(queue.Empty):
             while True:
-                decoder = self._idle.get_nowait()
-                if decoder is not None:
-                    self._bury(decoder)
-        self._server.close()  # the rest die with it
+                idle.append(self._idle.get_nowait())
+        for decoder in idle:
+            if decoder is not None:
+                self._bury(decoder)
+            self._idle.put(None)  # whoever waits for a process finds out
+        self._server.close()  # processes at work die with it
 
     def __enter__(self) -> Self:
         self.start()
@@ -97,7 +100,11 @@ class DecodePool:
             if decoder is None:
                 decoder = self._make()
             yield decoder
-            if decoder.jobs_done < self._settings.jobs_per_process and not decoder.worn_out:
+            if (
+                decoder.jobs_done < self._settings.jobs_per_process
+                and not decoder.worn_out
+                and not self._closed
+            ):
                 kept = decoder
         finally:
             if decoder is not None and kept is None:
@@ -147,8 +154,8 @@ class DecodePool:
             if not message:
                 self._raise_died(decoder)
             answer = parse_answer(message)
-            # After running into its limits a process may have little memory left to grow.
-            decoder.worn_out = answer.get("reason") == MediaLimit.reason
+            # Bad media may leave little memory or worse behind: the next upload gets a fresh process.
+            decoder.worn_out = "reason" in answer
             return answer
 
     def _wait(self, decoder: DecoderProcess, deadline: Deadline) -> None:
