@@ -113,7 +113,9 @@ class ModelSpec(_Frozen):
     name: Name
     version: Name
     role: Literal["filter", "escalation"]
-    architecture: str = Field(description="registry name and arguments, for example r2plus1d(depth=10, width=24)")
+    architecture: str = Field(
+        description="registry name and arguments, for example r2plus1d(depth=10, width=24)"
+    )
     labels: tuple[Label, ...] = Field(min_length=1)
     video: VideoInput
     audio: AudioInput | None = None

@@ -60,6 +60,7 @@ class Augment(_Section):
 class Fit(_Section):
     epochs: int = Field(12, ge=1)
     head_epochs: int = Field(2, ge=0, description="epochs at the start in which pretrained weights rest")
+    frozen_blocks: int = Field(5, ge=0, description="pretrained blocks that never learn, from the input on")
     batch: int = Field(16, ge=2)
     learning_rate: float = Field(1e-3, gt=0)
     pretrained_scale: float = Field(0.1, ge=0, description="learning rate of pretrained weights, as a factor")
@@ -89,6 +90,14 @@ class Quantise(_Section):
     videos: int = Field(64, ge=1, description="training videos whose clips calibrate the ranges")
 
 
+class Baseline(_Section):
+    """A figure on the same folds to stand beside ours in the card."""
+
+    name: str
+    accuracy: Share | None = None
+    auc: Share | None = None
+
+
 class TrainConfig(_Section):
     name: Name
     version: Name
@@ -106,6 +115,7 @@ class TrainConfig(_Section):
     calibrate: Calibrate = Calibrate()
     quantise: Quantise = Quantise()
     gate: Gate = Gate()
+    baselines: tuple[Baseline, ...] = ()
 
     @model_validator(mode="after")
     def _sound_is_as_long_as_the_clip(self) -> Self:

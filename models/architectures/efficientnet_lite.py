@@ -108,6 +108,13 @@ class LiteTrunk(nn.Module):
             hidden = block(hidden)
         return hidden
 
+    def freeze(self, blocks: int) -> None:
+        """The stem and this many blocks stop learning, the others learn; 0: all learn."""
+        self.requires_grad_(True)
+        if blocks:
+            for part in (self._conv_stem, self._bn0, *self._blocks[:blocks]):
+                part.requires_grad_(False)
+
     def load_imagenet(self, checkpoint: Mapping[str, Tensor]) -> None:
         """Take the weights that this trunk has; raises KeyError if the checkpoint lacks one."""
         self.load_state_dict({name: checkpoint[name] for name in self.state_dict()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +45,15 @@ class VideoSet:
     def read(config: TrainConfig, cache: ClipCache) -> VideoSet:
         examples = read_manifest(config.data.root / config.data.manifest, config.data.root)
         return VideoSet(config, cache, examples, _targets(config, examples))
+
+    def decode_all(self, log: Callable[[str], None]) -> None:
+        """Fill the cache, so that processes that train side by side only read it."""
+        roll_shape = RollShape.of(self.config.video, self.config.audio, self.config.data)
+        for index, example in enumerate(self.examples):
+            self.cache.roll(example.path, roll_shape)
+            self.video(index)
+            if (index + 1) % 100 == 0:
+                log(f"decoded {index + 1} of {len(self.examples)}")
 
     def training_batches(self, chosen: Sequence[int], random: np.random.Generator) -> Iterator[Batch]:
         """One epoch over the chosen examples in random order; a last batch of one is left out."""

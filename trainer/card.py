@@ -1,0 +1,98 @@
+"""The model card: what an artifact is, how it was trained, and what it scored on sources it never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from models.spec import ModelSpec
+from trainer.config import TrainConfig
+from trainer.evaluate import Evaluation, Judged
+from trainer.speed import Speed
+
+
+def card(config: TrainConfig, spec: ModelSpec, evaluation: Evaluation, speeds: Sequence[Speed]) -> str:
+    parts = (
+        f"# {spec.name} {spec.version}\n\n{config.summary}",
+        _what(config, spec),
+        *(_figures(config, label) for label in evaluation.labels),
+        _speed(speeds),
+        _limits(),
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _what(config: TrainConfig, spec: ModelSpec) -> str:
+    video = spec.video
+    size = f"{video.frames} frames of {video.width}x{video.height} at {video.frame_rate_hz:g} Hz"
+    sound = ", with the log-mel spectrogram of its sound where there is any" if spec.audio else ""
+    init = "ImageNet weights of EfficientNet-Lite0 (Apache-2.0)" if config.init else "random weights"
+    return (
+        f"Role: {spec.role}. Network: `{spec.architecture}`, started from {init}. "
+        f"Input: clips of {size}{sound}.\n\n"
+        f"Trained on: {config.data.note or config.data.manifest}. "
+        f"The data is not part of this repository; `metrics.json` holds the whole configuration."
+    )
+
+
+def _figures(config: TrainConfig, label: Judged) -> str:
+    found = label.figures
+    spread = ", ".join(f"{value:.1%}" for value in found.accuracy_by_fold.values())
+    baselines = "".join(
+        f"| {line.name} | {_percent(line.accuracy)} | {_number(line.auc)} |\n" for line in config.baselines
+    )
+    return f"""## {label.name}: held-out figures
+
+Every video was scored by a network that had not seen its source ({len(found.accuracy_by_fold)} folds by source;
+{found.videos} videos, {found.positives} positive, {found.sources} sources). Temperature and bias for each fold come
+from the other folds. **The weights that ship were trained once more on all videos and are not scored on them.**
+
+| | accuracy | AUC |
+|---|---|---|
+| chance | {found.chance:.1%} | 0.500 |
+{baselines}| this model, held out | **{found.accuracy:.1%}** ({_range(found.accuracy_interval, "{:.1%}")}) \
+| **{found.auc:.3f}** ({_range(found.auc_interval, "{:.3f}")}) |
+| the same, INT8 | {found.int8_accuracy:.1%} | {found.int8_auc:.3f} |
+
+In brackets: 95 % interval by bootstrap over sources. Accuracy by fold: {spread}.
+Recall at 5 % false alarms: {found.recall_at_5_percent_false_alarms:.1%}.
+Expected calibration error: {found.calibration_error_before:.3f} before calibration, \
+{found.calibration_error_after:.3f} after.
+
+Threshold {label.threshold:.2f}, uncertainty band [{label.band[0]:.3f}, {label.band[1]:.3f}) on calibrated probability: \
+chosen on the held-out scores of all folds together, so that {config.calibrate.missed:.0%} of positive videos lie below the
+band and {config.calibrate.false_alarms:.0%} of negative ones above it. {found.band_share:.0%} of the videos lie inside."""
+
+
+def _speed(speeds: Sequence[Speed]) -> str:
+    rows = "\n".join(
+        f"| {speed.variant} | {speed.provider} | {speed.threads} | {speed.median_ms_per_clip:.1f} "
+        f"| {speed.least_ms_per_clip:.1f} |"
+        for speed in speeds
+    )
+    return f"""## Speed
+
+Milliseconds a clip, one clip at a time, on the machine that trained (its other work not kept away).
+
+| variant | provider | threads | median | least |
+|---|---|---|---|---|
+{rows}"""
+
+
+def _limits() -> str:
+    return """## Limits
+
+A few hundred clips from a few dozen cameras: figures on other footage will differ, most likely for the worse.
+The probabilities hold at the training set's prevalence; a policy states production's and they are corrected.
+Use the model to order and to escalate, not as the only ground for a decision about a person."""
+
+
+def _range(interval: tuple[float, float], form: str) -> str:
+    return f"{form.format(interval[0])} to {form.format(interval[1])}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.0%}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

@@ -1,0 +1,56 @@
+"""``sluice train``: an entry point of the trainer extra; also ``python -m trainer.cli train``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from trainer.config import ConfigError, read_config
+from trainer.data.manifest import ManifestError
+
+DEFAULT_CACHE = Path("~/.cache/sluice/clips")
+ARTIFACTS = Path(__file__).resolve().parent.parent / "models" / "artifacts"
+
+
+@click.group()
+def main() -> None:
+    """Sluice's trainer."""
+
+
+@main.command()
+@click.option("--config", "config_file", type=click.Path(path_type=Path), required=True, help="YAML file.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of the data; default: the file's own.")
+@click.option("--cache", type=click.Path(path_type=Path), default=DEFAULT_CACHE, show_default=True,
+              help="Where decoded clips are kept.")
+@click.option("--artifacts", type=click.Path(path_type=Path), default=ARTIFACTS, help="Where models are installed.")
+@click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Folds trained side by side.")
+def train(config_file: Path, data: Path | None, cache: Path, artifacts: Path, jobs: int) -> None:
+    """Train, evaluate, export, quantise, calibrate and install a model."""
+    try:
+        config = read_config(config_file)
+        # Here, so that a wrong file is told at once and without the trainer's heavy parts.
+        from trainer.data.rolls import ClipCache
+        from trainer.export import GateClosed
+        from trainer.run import train as run
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error}; install the extra: pip install 'sluice[trainer]'") from error
+    if data is not None:
+        config = config.model_copy(update={"data": config.data.model_copy(update={"root": data})})
+    try:
+        place = run(config, ClipCache(cache.expanduser()), artifacts, jobs, _say)
+    except (ManifestError, GateClosed) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"installed {place}")
+
+
+def _say(line: str) -> None:
+    click.echo(line)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

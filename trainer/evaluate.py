@@ -1,0 +1,159 @@
+"""What held-out scores say: figures with intervals, calibration, threshold and band. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from models.spec import Aggregation
+from trainer.calibrate import Calibration, band, fit_calibration
+from trainer.config import TrainConfig
+from trainer.metrics import Vector, accuracy, calibration_error, chance, interval, recall_at, roc_auc
+from worker.cascade.aggregate import video_probabilities
+
+THRESHOLD = 0.5  # on calibrated probabilities at the training set's prevalence: the fewest errors
+
+Logits = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """For each video its clips' logits by the network that never saw the video's fold."""
+
+    scores: tuple[Logits, ...] = field(repr=False)  # each (N, L)
+    int8_scores: tuple[Logits, ...] = field(repr=False)  # the same by the quantised networks
+    folds: tuple[str, ...]
+    groups: tuple[str, ...]
+    targets: npt.NDArray[np.float32] = field(repr=False)  # (videos, L)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One label over all held-out videos; every interval is 95 %, by bootstrap over sources."""
+
+    videos: int
+    sources: int
+    positives: int
+    chance: float
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    accuracy_by_fold: dict[str, float]
+    auc: float
+    auc_interval: tuple[float, float]
+    recall_at_5_percent_false_alarms: float
+    calibration_error_before: float
+    calibration_error_after: float
+    int8_accuracy: float
+    int8_auc: float
+    band_share: float  # videos inside the band
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One label: how its logits are read, and how good that was."""
+
+    name: str
+    calibration: Calibration
+    threshold: float
+    band: tuple[float, float]
+    prevalence: float
+    figures: Figures
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    labels: tuple[Judged, ...]
+
+    @property
+    def calibrations(self) -> tuple[Calibration, ...]:
+        return tuple(label.calibration for label in self.labels)
+
+    def summary(self) -> str:
+        return "; ".join(
+            f"{label.name}: held-out accuracy {label.figures.accuracy:.1%} (chance {label.figures.chance:.1%}), "
+            f"AUC {label.figures.auc:.3f}"
+            for label in self.labels
+        )
+
+
+def evaluate(config: TrainConfig, held_out: HeldOut) -> Evaluation:
+    return Evaluation(
+        tuple(_judged(config, held_out, index, target.name) for index, target in enumerate(config.labels))
+    )
+
+
+def _judged(config: TrainConfig, held_out: HeldOut, label: int, name: str) -> Judged:
+    truth = np.asarray(held_out.targets[:, label], np.float64)
+    logits, int8_logits = (
+        [np.asarray(scores[:, label], np.float64) for scores in videos]
+        for videos in (held_out.scores, held_out.int8_scores)
+    )
+    calibration = fit_calibration(logits, truth.tolist())
+    probabilities = _video_probabilities(logits, [calibration] * len(logits), config.aggregation)
+    edges = band(
+        truth, probabilities, config.calibrate.missed, config.calibrate.false_alarms, THRESHOLD
+    )
+    figures = _figures(config, held_out, truth, logits, int8_logits)
+    inside = float(np.mean((probabilities >= edges[0]) & (probabilities < edges[1])))
+    return Judged(
+        name, calibration, THRESHOLD, edges, float(truth.mean()), figures(inside)
+    )
+
+
+def _figures(
+    config: TrainConfig,
+    held_out: HeldOut,
+    truth: Vector,
+    logits: Sequence[Vector],
+    int8_logits: Sequence[Vector],
+) -> partial[Figures]:
+    """All but the band's share. Each fold is calibrated on the other folds."""
+    folds, groups = np.asarray(held_out.folds), held_out.groups
+    calibrations = _cross_fitted(folds, truth, logits)
+    scores = _video_probabilities(logits, calibrations, config.aggregation)
+    raw = _video_probabilities(logits, [Calibration()] * len(logits), config.aggregation)
+    int8 = _video_probabilities(int8_logits, calibrations, config.aggregation)
+    return partial(
+        Figures,
+        len(truth),
+        len(set(groups)),
+        int(truth.sum()),
+        chance(truth),
+        accuracy(truth, scores),
+        interval(accuracy, truth, scores, groups),
+        {str(fold): accuracy(truth[folds == fold], scores[folds == fold]) for fold in np.unique(folds)},
+        roc_auc(truth, scores),
+        interval(roc_auc, truth, scores, groups),
+        recall_at(truth, scores, 0.05),
+        calibration_error(truth, raw),
+        calibration_error(truth, scores),
+        accuracy(truth, int8),
+        roc_auc(truth, int8),
+    )
+
+
+def _cross_fitted(
+    folds: npt.NDArray[np.str_], truth: Vector, logits: Sequence[Vector]
+) -> list[Calibration]:
+    """For each video the calibration fitted on the other folds."""
+    by_fold = {}
+    for fold in np.unique(folds):
+        others = np.flatnonzero(folds != fold)
+        by_fold[str(fold)] = fit_calibration([logits[i] for i in others], truth[others].tolist())
+    return [by_fold[str(fold)] for fold in folds]
+
+
+def _video_probabilities(
+    logits: Sequence[Vector], calibrations: Sequence[Calibration], aggregation: Aggregation
+) -> Vector:
+    """Aggregated as serving does it."""
+    return np.array(
+        [
+            float(video_probabilities(calibration(clips)[:, None], aggregation)[0])
+            for clips, calibration in zip(logits, calibrations, strict=True)
+        ]
+    )

@@ -1,0 +1,78 @@
+"""ONNX out of torch, and the proof that both compute the same."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+import torch
+from torch import nn
+
+from trainer.data.dataset import Batch
+
+OPSET = 20  # loaded by every ONNX Runtime that the worker's extras name
+INPUTS = ("clips", "log_mel", "has_audio")
+OUTPUT = "logits"
+
+Feed = Mapping[str, npt.NDArray[np.generic]]
+
+
+class GateClosed(Exception):
+    """An artifact that is not good enough to be written; the message says what was measured."""
+
+
+def feed(batch: Batch) -> Feed:
+    """A batch as ONNX Runtime takes it."""
+    return {name: tensor.numpy() for name, tensor in zip(INPUTS, batch.inputs, strict=False)}
+
+
+def export_onnx(network: nn.Module, example: Batch, path: Path) -> None:
+    """Write the network with a dynamic number of clips. ``example`` holds two clips or more."""
+    names = INPUTS[: len(example.inputs)]
+    count = torch.export.Dim("clips", min=1, max=4096)
+    # It tells, each time, of operators of packages that are not installed.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns about its own internals
+        torch.onnx.export(
+            network.eval(),
+            example.inputs,
+            path,
+            input_names=list(names),
+            output_names=[OUTPUT],
+            dynamic_shapes=tuple({0: count} for _ in names),
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+def session(path: Path, provider: str = "CPUExecutionProvider", threads: int = 2) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return ort.InferenceSession(str(path), options, providers=[provider])
+
+
+def onnx_logits(path: Path, feeds: Sequence[Feed]) -> list[npt.NDArray[np.float32]]:
+    """(N, L) for each feed, by ONNX Runtime's reference provider."""
+    runner = session(path)
+    return [np.asarray(runner.run([OUTPUT], dict(each))[0], np.float32) for each in feeds]
+
+
+def check_parity(network: nn.Module, path: Path, batches: Sequence[Batch], tolerance: float) -> float:
+    """Largest difference of logits between torch and the file. Raises GateClosed above ``tolerance``."""
+    network.eval()
+    with torch.inference_mode():
+        expected = [network(*batch.inputs).numpy() for batch in batches]
+    actual = onnx_logits(path, [feed(batch) for batch in batches])
+    worst = max(float(np.abs(e - a).max()) for e, a in zip(expected, actual, strict=True))
+    if not worst <= tolerance:
+        raise GateClosed(f"{path.name}: logits differ from torch by {worst:.2e}, allowed is {tolerance:.0e}")
+    return worst

@@ -1,0 +1,96 @@
+"""Static INT8 quantisation (QDQ), and the check that the answers survive it."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from trainer.calibrate import Calibration
+from trainer.config import Gate
+from trainer.export import Feed, GateClosed, onnx_logits
+
+# Convolutions and the last layer hold nearly all the arithmetic; what lies between follows them.
+QUANTISED = ["Conv", "Gemm", "MatMul", "Add", "Concat", "Clip", "Relu", "MaxPool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """INT8 against the same network in FP32, over clips."""
+
+    clips: int
+    mean_probability_difference: float
+    worst_probability_difference: float
+    same_side: float  # share of clips on the same side of the threshold
+
+
+class _Feeds(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, feeds: Sequence[Feed]) -> None:
+        self._rest: Iterator[Feed] = iter(feeds)
+
+    def get_next(self) -> Feed | None:
+        return next(self._rest, None)
+
+
+def quantise(fp32: Path, int8: Path, feeds: Sequence[Feed]) -> None:
+    """Write ``int8``; activation ranges come from ``feeds``, which must not hold what is reported on."""
+    quiet = logging.getLogger().level
+    logging.getLogger().setLevel(logging.ERROR)  # the quantiser logs to the root logger
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            prepared = Path(folder) / "prepared.onnx"
+            quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
+            quantize_static(
+                str(prepared),
+                str(int8),
+                _Feeds(feeds),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=QUANTISED,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.MinMax,
+                extra_options={"CalibMovingAverage": True, "CalibMovingAverageConstant": 0.05},
+            )
+    finally:
+        logging.getLogger().setLevel(quiet)
+
+
+def check_agreement(
+    fp32: Path, int8: Path, feeds: Sequence[Feed], calibrations: Sequence[Calibration], gate: Gate
+) -> Agreement:
+    """Raises GateClosed when INT8 says something else than FP32."""
+    before, after = (np.concatenate(onnx_logits(path, feeds)) for path in (fp32, int8))
+    probabilities = [
+        np.stack([calibration(logits[:, index]) for index, calibration in enumerate(calibrations)], 1)
+        for logits in (before, after)
+    ]
+    difference = np.abs(probabilities[0] - probabilities[1])
+    agreement = Agreement(
+        clips=len(before),
+        mean_probability_difference=float(difference.mean()),
+        worst_probability_difference=float(difference.max()),
+        same_side=float(np.mean((probabilities[0] >= 0.5) == (probabilities[1] >= 0.5))),
+    )
+    if not (
+        agreement.mean_probability_difference <= gate.int8_probability
+        and agreement.same_side >= gate.int8_agreement
+    ):
+        raise GateClosed(
+            f"{int8.name}: INT8 differs from FP32 by {agreement.mean_probability_difference:.3f} in the mean "
+            f"(allowed {gate.int8_probability}) and agrees on {agreement.same_side:.1%} of clips "
+            f"(wanted {gate.int8_agreement:.0%})"
+        )
+    return agreement

@@ -1,0 +1,136 @@
+"""One training run, from a configuration to an installed artifact.
+
+1. Decode what was not decoded before.
+2. For each fold: train on the others, export, quantise, score the fold. Nothing of the fold is used before.
+3. Train once more on everything: these weights ship, and no figure is computed with them.
+4. Calibration, threshold and band from the folds' held-out scores.
+5. Export and quantise the shipped weights; the gates raise before anything is written to its place.
+6. Write specification, metrics and card beside the weights and move the folder into place.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from trainer.artifact import Shipped, write_artifact
+from trainer.config import TrainConfig
+from trainer.data.dataset import VideoSet
+from trainer.data.rolls import ClipCache
+from trainer.data.split import Split, grouped_folds
+from trainer.evaluate import HeldOut, evaluate
+from trainer.export import Feed, check_parity, export_onnx, feed, onnx_logits
+from trainer.fit import Logits, fit, score, threads
+from trainer.quantize import check_agreement, quantise
+
+WHOLE = "everything"
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network to train: on everything but a fold, or on everything."""
+
+    split: Split
+    seed: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a job brings back from its process."""
+
+    fp32: Path
+    int8: Path
+    parity: float
+    scores: tuple[Logits, ...]  # of the held-out examples, by torch
+    int8_scores: tuple[Logits, ...]  # the same, by the quantised file
+
+
+def train(config: TrainConfig, cache: ClipCache, artifacts: Path, jobs: int, log: Log) -> Path:
+    """Returns the folder of the installed artifact."""
+    videos = VideoSet.read(config, cache)
+    splits = grouped_folds(videos.examples, config.data.folds)
+    whole = Split(WHOLE, tuple(range(len(videos.examples))), ())
+    log(f"{len(videos.examples)} videos of {len({e.group for e in videos.examples})} sources, {len(splits)} folds")
+    videos.decode_all(log)
+    with tempfile.TemporaryDirectory(prefix="sluice-train-") as folder:
+        work = Path(folder)
+        todo = [Job(split, config.fit.seed) for split in (*splits, whole)]
+        trained = _all_trained(todo, config, cache, work, jobs, log)
+        held_out = _held_out(videos, splits, trained)
+        evaluation = evaluate(config, held_out)
+        log(evaluation.summary())
+        final = trained[-1]
+        feeds = [feed(videos.video(index)) for index in whole.train]
+        agreement = check_agreement(final.fp32, final.int8, feeds, evaluation.calibrations, config.gate)
+        log(f"INT8 agrees with FP32 on {agreement.same_side:.1%} of {agreement.clips} clips")
+        shipped = Shipped(final.fp32, final.int8, final.parity, agreement)
+        return write_artifact(config, evaluation, shipped, artifacts, log)
+
+
+def _all_trained(
+    todo: Sequence[Job], config: TrainConfig, cache: ClipCache, work: Path, jobs: int, log: Log
+) -> list[Trained]:
+    """One thread a process: on few cores that beats many threads in one."""
+    task = partial(_trained, config=config, cache=cache, work=work)
+    if jobs == 1:
+        return [_logged(job, task(job), log) for job in todo]
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        return [_logged(job, result, log) for job, result in zip(todo, pool.map(task, todo), strict=True)]
+
+
+def _logged(job: Job, result: Trained, log: Log) -> Trained:
+    log(f"trained without fold {job.split.name}" if job.split.test else "trained on everything")
+    return result
+
+
+def _trained(job: Job, config: TrainConfig, cache: ClipCache, work: Path) -> Trained:
+    with threads(1):
+        videos = VideoSet.read(config, cache)
+        progress = _progress_file(work / f"{job.split.name}.log")
+        network = fit(videos, job.split.train, job.seed, progress)
+        scores = score(network, videos, job.split.test)
+        fp32, int8 = work / f"{job.split.name}-fp32.onnx", work / f"{job.split.name}-int8.onnx"
+        some = np.random.default_rng(job.seed).permutation(job.split.train)[: config.quantise.videos]
+        batches = [videos.video(int(index)) for index in some]
+        export_onnx(network, max(batches, key=lambda batch: len(batch.clips)), fp32)
+        parity = check_parity(network, fp32, batches[:8], config.gate.parity)
+        quantise(fp32, int8, [feed(batch) for batch in batches])
+        held_out: list[Feed] = [feed(videos.video(index)) for index in job.split.test]
+        return Trained(fp32, int8, parity, tuple(scores), tuple(onnx_logits(int8, held_out)))
+
+
+def _progress_file(path: Path) -> Callable[[int, float], None]:
+    def write(epoch: int, loss: float) -> None:
+        with path.open("a") as file:
+            file.write(f"epoch {epoch} loss {loss:.4f}\n")
+
+    return write
+
+
+def _held_out(videos: VideoSet, splits: Sequence[Split], trained: Sequence[Trained]) -> HeldOut:
+    """Every example once, scored by the network that never saw its fold."""
+    count = len(videos.examples)
+    scores: list[Logits] = [np.empty(0, np.float32)] * count
+    int8_scores = list(scores)
+    folds = [""] * count
+    for split, result in zip(splits, trained, strict=False):
+        for index, logits, int8_logits in zip(split.test, result.scores, result.int8_scores, strict=True):
+            scores[index], int8_scores[index], folds[index] = logits, int8_logits, split.name
+    return HeldOut(
+        scores=tuple(scores),
+        int8_scores=tuple(int8_scores),
+        folds=tuple(folds),
+        groups=tuple(example.group for example in videos.examples),
+        targets=videos.targets,
+    )
