@@ -164,7 +164,13 @@ def _version(session: Session) -> ModelVersion:
 
 def _policies(settings: PolicySettings, first: Model, second: Model | None) -> Policies:
     file = read_policy_file(settings.file) if settings.file else None
-    return load_policies(file, first.spec, second.spec if second else None, default=settings.default)
+    return load_policies(
+        file,
+        first.spec,
+        second.spec if second else None,
+        default=settings.default,
+        max_escalated_clips=settings.max_escalated_clips,
+    )
 
 
 def _cache(settings: CacheSettings, clock: Clock, metrics: Metrics) -> ScoreCache:

@@ -69,6 +69,9 @@ class KafkaSettings(_Group):
 class WorkerSettings(_Group):
     concurrency: int = Field(8, ge=1, le=256, description="uploads moderated at the same time")
     max_pending: int = Field(16, ge=1, description="uploads admitted and not yet answered; above: paused")
+    max_pending_bytes: int = Field(
+        256 * MiB, ge=1, description="bytes of records admitted and not yet answered; above: paused"
+    )
     upload_timeout_s: Seconds = Field(120.0, description="time for one upload from admission to verdict")
     drain_timeout_s: Seconds = Field(30.0, description="on SIGTERM, time to finish what was admitted")
     failure_window: int = Field(50, ge=2, description="outcomes looked at by the systemic failure limit")
@@ -150,6 +153,9 @@ class CacheSettings(_Group):
 class PolicySettings(_Group):
     file: Path | None = Field(None, description="YAML policy file; None: the models' own defaults")
     default: str = Field("default", min_length=1, description="policy of events that name none")
+    max_escalated_clips: int = Field(
+        16, ge=1, description="clips of one upload that go up to the escalation model at most"
+    )
 
 
 class TelemetrySettings(_Group):
