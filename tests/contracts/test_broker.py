@@ -69,12 +69,22 @@ def read(member: Member, count: int) -> list[Record]:
 
 
 def poll_until(condition: Callable[[], bool], *members: Member, what: str, timeout_s: float = 40.0) -> None:
-    def polled() -> bool:
-        for member in members:
-            member.poll()
-        return condition()
+    """Each member polls on a thread of its own, as workers do."""
+    enough = threading.Event()
 
-    wait_for(polled, timeout_s, what)
+    def poll(member: Member) -> None:
+        while not enough.is_set():
+            member.poll()
+
+    threads = [threading.Thread(target=poll, args=(member,)) for member in members]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_for(condition, timeout_s, what)
+    finally:
+        enough.set()
+        for thread in threads:
+            thread.join()
 
 
 def balanced(one: Member, other: Member) -> bool:
@@ -162,8 +172,9 @@ def test_a_second_member_gets_its_share_and_reads_on_from_what_the_first_handed_
             poll_until(lambda: balanced(first, second), first, second, what="two partitions each")
             assert not first.ours & second.ours
             publish(producer, settings.uploads_topic, keys)
-            total = lambda: len(first.records) + len(second.records)  # noqa: E731
-            poll_until(lambda: total() >= 80, first, second, what="all records")
+            poll_until(
+                lambda: len(first.records) + len(second.records) >= 80, first, second, what="all records"
+            )
     producer.close(2)
     seen = [(record.topic_partition, record.offset) for record in first.records + second.records]
     assert len(seen) == len(set(seen)) == 80  # nothing twice: what was finished had been committed

@@ -5,6 +5,7 @@ What is particular to kafka-python 3.0 and handled here:
 - An I/O thread of its own runs the group protocol; the rebalance listener is called on that thread.
 - A record that cannot be unpacked makes `poll` raise once and then spin for ever, unless one seeks
   past it. The exception does not say which record it was, but its traceback does.
+- A join that ends between two calls of `poll` is lost: see `BrokerConsumer._rebalancing`.
 - Without the `crc32c` package a large record takes seconds of CPU time: refuse to start.
 - The producer bounds nothing in memory: bytes in flight are bounded here.
 """
@@ -20,6 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import structlog
+
 from worker.errors import BrokerUnavailable, PublishFailed, SettingsError, SluiceError
 from worker.settings import KafkaSettings
 from worker.stream import options
@@ -41,9 +43,12 @@ with warnings.catch_warnings():
         CooperativeStickyAssignor,
     )
     from kafka.coordinator.assignors.range import RangePartitionAssignor
+    from kafka.structs import MemberState
 
 COMMIT_TIMEOUT_MS = 5_000
 CLOSE_TIMEOUT_MS = 3_000
+JOIN_WAIT_S = 1.0
+JOIN_SLICES = 4
 COOPERATIVE_SINCE = (2, 4)  # version of the brokers that know incremental rebalancing
 
 # Foreign error -> ours; the first that matches counts. SettingsError: another try is of no use.
@@ -84,7 +89,13 @@ class BrokerConsumer:
         self._consumer.subscribe(topics=list(topics), listener=_Listener(self._consumer, listener))
 
     def poll(self, timeout_s: float, max_records: int) -> Sequence[Record | Unreadable]:
-        return _poll(self._consumer, timeout_s, max_records)
+        """Takes up to JOIN_WAIT_S longer while the group rebalances."""
+        items = _poll(self._consumer, timeout_s, max_records)
+        for _ in range(JOIN_SLICES):
+            if items or not self._rebalancing():
+                break
+            items = _poll(self._consumer, JOIN_WAIT_S / JOIN_SLICES, max_records)
+        return items
 
     def assignment(self) -> frozenset[TopicPartition]:
         return _ours(self._consumer.assignment())
@@ -113,6 +124,16 @@ class BrokerConsumer:
             raise BrokerUnavailable(f"the group takes no commit at the moment: {error}") from error
         except Exception as error:
             raise _translated(error) from error
+
+    def _rebalancing(self) -> bool:
+        """The client drops a join that ends while nobody is inside `poll`, and then joins again; or, where
+        it joined because partitions changed, forgets to: no heartbeats, no partitions, for ever. So one
+        stays inside while a join is under way, and says every time that it is still wanted.
+        """
+        joining = self._consumer.group_metadata().state == MemberState.REBALANCING
+        if joining:
+            self._consumer._coordinator.request_rejoin()
+        return bool(joining)
 
     def close(self) -> None:
         try:

@@ -167,6 +167,11 @@ class StreamLoop:
             self._bench.submit(job)
 
     def _settle(self, wait_s: float) -> None:
+        self._take_in(wait_s)
+        if self._fatal is not None:
+            raise self._fatal
+
+    def _take_in(self, wait_s: float) -> None:
         for outcome in self._bench.settled(wait_s):
             job = self._pending.pop(id(outcome.job))
             self._pending_bytes -= job.size_bytes
@@ -178,8 +183,6 @@ class StreamLoop:
                 self._ownership.done(job.ticket)  # 2. done
                 self._tell(outcome)
         self._telemetry.pending(len(self._pending), self._pending_bytes)
-        if self._fatal is not None:
-            raise self._fatal
 
     def _commit(self) -> None:
         offsets = self._ownership.committable()
@@ -208,6 +211,7 @@ class StreamLoop:
 
     def _leave(self) -> int:
         """Commit what is finished, abandon the rest, leave the group. Returns how many were abandoned."""
+        self._take_in(0.0)
         abandoned = len(self._pending)
         try:
             self._commit_after_s = self._clock.monotonic_s()
