@@ -247,12 +247,12 @@ def test_cpu_time_is_bounded() -> None:
     video = media(Video(duration_s=4, size=(640, 480)).make())
     dense = DecodeRequest(Uniform(4), VideoInput(frames=25, frame_rate_hz=25, height=512, width=512))
 
-    def decode_many() -> None:
+    def decode_many(pool: DecodePool) -> None:
         for _ in range(50):
             pool.decode(video, dense, soon(30))
 
     with DecodePool(settings, CLOCK) as pool, pytest.raises(DecodeTimeout, match="job_cpu_s"):
-        decode_many()
+        decode_many(pool)
 
 
 def test_good_uploads_pass_while_bad_ones_pour_in(pool: DecodePool) -> None:

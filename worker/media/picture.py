@@ -28,7 +28,10 @@ class Orientation:
     @classmethod
     def of(cls, frame: VideoFrame) -> Orientation:
         """From the container's display matrix, to the nearest quarter turn."""
-        side_data: Any = frame.side_data  # a mapping by Type; PyAV's typing knows only one key
+        try:
+            side_data: Any = frame.side_data  # a mapping by Type; PyAV's typing knows only one key
+        except ValueError:  # beside it is a type that PyAV does not know: mirrored pictures stay mirrored
+            return cls._turned(frame.rotation)
         if SideDataType.DISPLAYMATRIX not in side_data:
             return cls()
         # 3x3 in row-major order: x' = a x + c y, y' = b x + d y
@@ -37,6 +40,19 @@ class Orientation:
         if abs(b) + abs(c) > abs(a) + abs(d):
             return cls(transpose=True, mirror_x=c < 0, mirror_y=b < 0)
         return cls(transpose=False, mirror_x=a < 0, mirror_y=d < 0)
+
+    @classmethod
+    def _turned(cls, degrees: float) -> Orientation:
+        """By quarter turns, counter-clockwise."""
+        match round(degrees / 90) % 4:
+            case 1:
+                return cls(transpose=True, mirror_y=True)
+            case 2:
+                return cls(mirror_x=True, mirror_y=True)
+            case 3:
+                return cls(transpose=True, mirror_x=True)
+            case _:
+                return cls()
 
     def shown_size(self, width: int, height: int) -> tuple[int, int]:
         return (height, width) if self.transpose else (width, height)
