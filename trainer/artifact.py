@@ -85,9 +85,7 @@ def _spec(config: TrainConfig, evaluation: Evaluation, shipped: Shipped, folder:
     )
 
 
-def _variant(
-    source: Path, folder: Path, name: str, precision: Any, providers: tuple[str, ...]
-) -> Variant:
+def _variant(source: Path, folder: Path, name: str, precision: Any, providers: tuple[str, ...]) -> Variant:
     file = folder / f"{name}.onnx"
     shutil.copyfile(source, file)
     return Variant(

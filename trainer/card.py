@@ -40,11 +40,12 @@ def _figures(config: TrainConfig, label: Judged) -> str:
     baselines = "".join(
         f"| {line.name} | {_percent(line.accuracy)} | {_number(line.auc)} |\n" for line in config.baselines
     )
+    folds = len(found.accuracy_by_fold)
     return f"""## {label.name}: held-out figures
 
-Every video was scored by a network that had not seen its source ({len(found.accuracy_by_fold)} folds by source;
-{found.videos} videos, {found.positives} positive, {found.sources} sources). Temperature and bias for each fold come
-from the other folds. **The weights that ship were trained once more on all videos and are not scored on them.**
+Every video was scored by a network that had not seen its source: {folds} folds by source, {found.videos} videos
+({found.positives} positive), {found.sources} sources. A fold's temperature and bias come from the other folds.
+**The weights that ship were trained once more on all videos and are not scored on them.**
 
 | | accuracy | AUC |
 |---|---|---|
@@ -58,9 +59,16 @@ Recall at 5 % false alarms: {found.recall_at_5_percent_false_alarms:.1%}.
 Expected calibration error: {found.calibration_error_before:.3f} before calibration, \
 {found.calibration_error_after:.3f} after.
 
-Threshold {label.threshold:.2f}, uncertainty band [{label.band[0]:.3f}, {label.band[1]:.3f}) on calibrated probability: \
-chosen on the held-out scores of all folds together, so that {config.calibrate.missed:.0%} of positive videos lie below the
-band and {config.calibrate.false_alarms:.0%} of negative ones above it. {found.band_share:.0%} of the videos lie inside."""
+{_band(config, label)}"""
+
+
+def _band(config: TrainConfig, label: Judged) -> str:
+    low, high = label.band
+    return f"""Threshold {label.threshold:.2f} and uncertainty band [{low:.3f}, {high:.3f}) on calibrated probability, \
+chosen on the held-out scores
+of all folds together: {config.calibrate.missed:.0%} of positive videos lie below the band and \
+{config.calibrate.false_alarms:.0%} of negative ones above it.
+{label.figures.band_share:.0%} of the videos lie inside."""
 
 
 def _speed(speeds: Sequence[Speed]) -> str:

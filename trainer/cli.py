@@ -22,10 +22,19 @@ def main() -> None:
 @main.command()
 @click.option("--config", "config_file", type=click.Path(path_type=Path), required=True, help="YAML file.")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of the data; default: the file's own.")
-@click.option("--cache", type=click.Path(path_type=Path), default=DEFAULT_CACHE, show_default=True,
-              help="Where decoded clips are kept.")
-@click.option("--artifacts", type=click.Path(path_type=Path), default=ARTIFACTS, help="Where models are installed.")
-@click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Folds trained side by side.")
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_CACHE,
+    show_default=True,
+    help="Where decoded clips are kept.",
+)
+@click.option(
+    "--artifacts", type=click.Path(path_type=Path), default=ARTIFACTS, help="Where models are installed."
+)
+@click.option(
+    "--jobs", type=click.IntRange(1), default=2, show_default=True, help="Folds trained side by side."
+)
 def train(config_file: Path, data: Path | None, cache: Path, artifacts: Path, jobs: int) -> None:
     """Train, evaluate, export, quantise, calibrate and install a model."""
     try:

@@ -52,7 +52,9 @@ class Augment(_Section):
     area: tuple[Share, Share] = Field((0.5, 1.0), description="share of the picture that a crop keeps")
     stretch: float = Field(1.25, ge=1.0, description="largest change of the aspect ratio, as a factor")
     flip: Share = Field(0.5, description="share of clips mirrored")
-    light: float = Field(0.4, ge=0.0, lt=1.0, description="brightness, contrast and colour change by up to this")
+    light: float = Field(
+        0.4, ge=0.0, lt=1.0, description="brightness, contrast and colour change by up to this"
+    )
     grey: Share = Field(0.1, description="share of clips without colour")
     sound_gain: float = Field(0.2, ge=0.0, description="offset of the log-mel scale, up to this")
 
@@ -81,7 +83,9 @@ class Calibrate(_Section):
 class Gate(_Section):
     """An artifact that does not hold these is not written."""
 
-    parity: float = Field(1e-3, gt=0, description="largest difference of logits between torch and ONNX Runtime")
+    parity: float = Field(
+        1e-3, gt=0, description="largest difference of logits between torch and ONNX Runtime"
+    )
     int8_probability: float = Field(0.05, gt=0, description="mean difference of probability, INT8 to FP32")
     int8_agreement: Share = Field(0.95, description="share of clips on the same side of the threshold")
 

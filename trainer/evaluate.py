@@ -74,8 +74,8 @@ class Evaluation:
 
     def summary(self) -> str:
         return "; ".join(
-            f"{label.name}: held-out accuracy {label.figures.accuracy:.1%} (chance {label.figures.chance:.1%}), "
-            f"AUC {label.figures.auc:.3f}"
+            f"{label.name}: held-out accuracy {label.figures.accuracy:.1%}, AUC {label.figures.auc:.3f} "
+            f"(chance {label.figures.chance:.1%})"
             for label in self.labels
         )
 
@@ -94,14 +94,10 @@ def _judged(config: TrainConfig, held_out: HeldOut, label: int, name: str) -> Ju
     )
     calibration = fit_calibration(logits, truth.tolist())
     probabilities = _video_probabilities(logits, [calibration] * len(logits), config.aggregation)
-    edges = band(
-        truth, probabilities, config.calibrate.missed, config.calibrate.false_alarms, THRESHOLD
-    )
+    edges = band(truth, probabilities, config.calibrate.missed, config.calibrate.false_alarms, THRESHOLD)
     figures = _figures(config, held_out, truth, logits, int8_logits)
     inside = float(np.mean((probabilities >= edges[0]) & (probabilities < edges[1])))
-    return Judged(
-        name, calibration, THRESHOLD, edges, float(truth.mean()), figures(inside)
-    )
+    return Judged(name, calibration, THRESHOLD, edges, float(truth.mean()), figures(inside))
 
 
 def _figures(
@@ -136,14 +132,12 @@ def _figures(
     )
 
 
-def _cross_fitted(
-    folds: npt.NDArray[np.str_], truth: Vector, logits: Sequence[Vector]
-) -> list[Calibration]:
+def _cross_fitted(folds: npt.NDArray[np.str_], truth: Vector, logits: Sequence[Vector]) -> list[Calibration]:
     """For each video the calibration fitted on the other folds."""
     by_fold = {}
     for fold in np.unique(folds):
         others = np.flatnonzero(folds != fold)
-        by_fold[str(fold)] = fit_calibration([logits[i] for i in others], truth[others].tolist())
+        by_fold[str(fold)] = fit_calibration([logits[int(i)] for i in others], truth[others].tolist())
     return [by_fold[str(fold)] for fold in folds]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from models.architectures import registry
 from models.architectures.efficientnet_lite import LiteTrunk
@@ -139,7 +139,7 @@ def _set_learning_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
 
 def _step(network: nn.Module, optimiser: torch.optim.Optimizer, batch: Batch, config: Fit) -> float:
     targets = batch.targets * (1.0 - 2.0 * config.smoothing) + config.smoothing
-    loss: Tensor = F.binary_cross_entropy_with_logits(network(*batch.inputs), targets)
+    loss: Tensor = functional.binary_cross_entropy_with_logits(network(*batch.inputs), targets)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(network.parameters(), 5.0)

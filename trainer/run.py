@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -20,7 +19,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from trainer.artifact import Shipped, write_artifact
 from trainer.config import TrainConfig
@@ -61,7 +59,10 @@ def train(config: TrainConfig, cache: ClipCache, artifacts: Path, jobs: int, log
     videos = VideoSet.read(config, cache)
     splits = grouped_folds(videos.examples, config.data.folds)
     whole = Split(WHOLE, tuple(range(len(videos.examples))), ())
-    log(f"{len(videos.examples)} videos of {len({e.group for e in videos.examples})} sources, {len(splits)} folds")
+    log(
+        f"{len(videos.examples)} videos of {len({example.group for example in videos.examples})} sources, "
+        f"{len(splits)} folds"
+    )
     videos.decode_all(log)
     with tempfile.TemporaryDirectory(prefix="sluice-train-") as folder:
         work = Path(folder)

@@ -51,4 +51,6 @@ def _measured(spec: ModelSpec, file: Path, variant: str, provider: str, threads:
         runner.run(None, inputs)
         times_ms.append((time.perf_counter() - begun_s) * 1000)
     measured = np.asarray(times_ms[3:])  # the first runs compile and warm up
-    return Speed(variant, provider, threads, round(float(np.median(measured)), 2), round(float(measured.min()), 2))
+    return Speed(
+        variant, provider, threads, round(float(np.median(measured)), 2), round(float(measured.min()), 2)
+    )

@@ -31,7 +31,10 @@ class SlowFastTrunk(nn.Module):
 
 
 class AudioVisual(nn.Module):
-    """Clips (N, T, H, W, 3) uint8, log_mel (N, frames, mels) and has_audio (N,) 0 or 1 to (N, labels) logits."""
+    """Late fusion of a visual trunk and an audio network.
+
+    clips (N, T, H, W, 3) uint8, log_mel (N, frames, mels) and has_audio (N,), 0 or 1, to (N, labels) logits.
+    """
 
     def __init__(
         self, visual: SlowFastTrunk | SlowFastLite, labels: int, dropout: float, sound_dropout: float

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from models.architectures.frames import LITE, NormaliseClips
 
@@ -44,7 +44,7 @@ class SameConv2d(nn.Conv2d):
     def forward(self, images: Tensor) -> Tensor:
         horizontal = self._padding(images.shape[3], 1)
         vertical = self._padding(images.shape[2], 0)
-        return super().forward(F.pad(images, (*horizontal, *vertical)))
+        return super().forward(functional.pad(images, (*horizontal, *vertical)))
 
     def _padding(self, size: int, axis: int) -> tuple[int, int]:
         kernel, stride = self.kernel_size[axis], self.stride[axis]
@@ -75,10 +75,11 @@ class Block(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         hidden = images
         if self.has_expansion:
-            hidden = F.relu6(self._bn0(self._expand_conv(hidden)))
-        hidden = F.relu6(self._bn1(self._depthwise_conv(hidden)))
+            hidden = functional.relu6(self._bn0(self._expand_conv(hidden)))
+        hidden = functional.relu6(self._bn1(self._depthwise_conv(hidden)))
         hidden = self._bn2(self._project_conv(hidden))
-        return hidden + images if self.has_skip else hidden
+        result: Tensor = hidden + images if self.has_skip else hidden
+        return result
 
 
 class LiteTrunk(nn.Module):
@@ -96,11 +97,11 @@ class LiteTrunk(nn.Module):
             built.append(Block(width, stage, stride))
             width = stage.width
             self.widths.append(width)
-        self._blocks = nn.Sequential(*built)
+        self._blocks = nn.ModuleList(built)
 
     def stem(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) normalised to (N, 32, H / 2, W / 2)."""
-        return F.relu6(self._bn0(self._conv_stem(images)))
+        return functional.relu6(self._bn0(self._conv_stem(images)))
 
     def between(self, hidden: Tensor, first: int, end: int) -> Tensor:
         """Blocks ``first`` up to, not including, ``end``."""
@@ -136,7 +137,9 @@ class EfficientNetLite0(LiteTrunk):
 
     def features(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, 1280, H / 32, W / 32)."""
-        return F.relu6(self._bn1(self._conv_head(self._blocks(self.stem(images)))))
+        return functional.relu6(
+            self._bn1(self._conv_head(self.between(self.stem(images), 0, len(self._blocks))))
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self._fc(self.features(images).mean((2, 3)))

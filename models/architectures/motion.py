@@ -30,7 +30,8 @@ class TemporalConv(nn.Module):
         _, width, height, breadth = images.shape
         folded = images.view(-1, self.frames, width, height * breadth).transpose(1, 2)  # (N, C, T, H * W)
         changed = self.norm(self.conv(folded)).transpose(1, 2)
-        return images + changed.reshape(-1, width, height, breadth)
+        result: Tensor = images + changed.reshape(-1, width, height, breadth)
+        return result
 
 
 def strongest_motion(images: Tensor, frames: int) -> Tensor:

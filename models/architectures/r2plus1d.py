@@ -17,12 +17,12 @@ BLOCKS_PER_STAGE = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
 
 def mid_channels(width_in: int, width_out: int) -> int:
-    """Width between the two halves, so that they have the parameters of one 3x3x3 convolution (section 3.5)."""
+    """Width between the halves that gives both the parameters of one 3x3x3 convolution (section 3.5)."""
     return (width_in * width_out * 3 * 3 * 3) // (width_in * 3 * 3 + 3 * width_out)
 
 
 class Conv2Plus1D(nn.Sequential):
-    """1x3x3 in space, norm, ReLU, 3x1x1 in time: (N, C, T, H, W) to (N, C', T / stride, H / stride, W / stride)."""
+    """1x3x3 in space, norm, ReLU, 3x1x1 in time; each half has its own stride."""
 
     def __init__(self, width_in: int, width_out: int, mid: int, stride: int, temporal_stride: int) -> None:
         space, time = (1, stride, stride), (temporal_stride, 1, 1)
@@ -81,7 +81,12 @@ class R2Plus1D(nn.Module):
     """
 
     def __init__(
-        self, depth: int, width: int, labels: int, temporal_strides: Sequence[int] = (1, 2, 2, 2), dropout: float = 0.0
+        self,
+        depth: int,
+        width: int,
+        labels: int,
+        temporal_strides: Sequence[int] = (1, 2, 2, 2),
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         blocks = BLOCKS_PER_STAGE[depth]

@@ -20,7 +20,7 @@ Arguments = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Family:
-    """``build(video, labels, **arguments)`` gives the network; ``hears``: it also takes log_mel and has_audio."""
+    """``build(video, labels, **arguments)`` gives the network; if it ``hears`` it also takes sound."""
 
     build: Callable[..., nn.Module]
     hears: bool = False

@@ -23,7 +23,7 @@ FAST_KERNELS = (3, 3, 3, 3)
 
 @dataclass(frozen=True)
 class SlowFastConfig:
-    """``alpha``: frames of the fast pathway for each of the slow one; ``beta``: how many times thinner it is."""
+    """``alpha``: fast frames for each slow one; ``beta``: how many times thinner the fast pathway is."""
 
     depth: int = 50
     width: int = 64  # channels of the slow stem; must be a multiple of beta
@@ -173,7 +173,7 @@ class Head(nn.Module):
 
 
 class SlowFast(nn.Module):
-    """(N, T, H, W, 3) uint8 clips to (N, labels) logits; T is that of the fast pathway, a multiple of alpha."""
+    """(N, T, H, W, 3) uint8 clips to (N, labels) logits; T, of the fast pathway, is a multiple of alpha."""
 
     def __init__(self, config: SlowFastConfig, labels: int, dropout: float = 0.5) -> None:
         super().__init__()

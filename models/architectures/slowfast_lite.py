@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from models.architectures.efficientnet_lite import LiteTrunk, frames_as_images
 from models.architectures.motion import TemporalConv, overall_motion, strongest_motion
@@ -57,10 +57,7 @@ class SlowFastLite(nn.Module):
             for width_in, width, stride in zip(FAST_WIDTHS, FAST_WIDTHS[1:], FAST_STRIDES, strict=False)
         )
         self.laterals = nn.ModuleDict(
-            {
-                str(stage): Lateral(FAST_WIDTHS[step], widths[stage], alpha)
-                for step, stage in LATERALS.items()
-            }
+            {str(stage): Lateral(FAST_WIDTHS[step], widths[stage], alpha) for step, stage in LATERALS.items()}
         )
         self.features = sum(widths) + widths[-1] + FAST_WIDTHS[-1]
 
@@ -80,7 +77,7 @@ class SlowFastLite(nn.Module):
 
     def _fast(self, frames: Tensor) -> list[Tensor]:
         """The fast pathway's result after its stem and after each of its stages."""
-        steps = [self.fast_stem(F.avg_pool3d(frames, (1, 2, 2)))]
+        steps = [self.fast_stem(functional.avg_pool3d(frames, (1, 2, 2)))]
         for stage in self.fast_stages:
             steps.append(stage(steps[-1]))
         return steps

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from models.spec import AudioInput, VideoInput
 from trainer.config import Augment
@@ -48,7 +48,7 @@ def _cropped(frames: Tensor, video: VideoInput, augment: Augment, random: np.ran
         crop = crop.flip(2)
     planes = crop.permute(0, 3, 1, 2).float()
     size = (video.height, video.width)
-    scaled = F.interpolate(planes, size, mode="bilinear", align_corners=False, antialias=True)
+    scaled = functional.interpolate(planes, size, mode="bilinear", align_corners=False, antialias=True)
     return scaled.permute(0, 2, 3, 1)
 
 
@@ -60,7 +60,8 @@ def _recoloured(clip: Tensor, augment: Augment, random: np.random.Generator) -> 
     clip = clip * brightness
     clip = (clip - clip.mean()) * contrast + clip.mean()
     grey = clip.mean(-1, keepdim=True)
-    return ((clip - grey) * saturation + grey).clamp(0.0, 255.0)
+    result: Tensor = ((clip - grey) * saturation + grey).clamp(0.0, 255.0)
+    return result
 
 
 def _sound(

@@ -42,7 +42,9 @@ def read_manifest(manifest: Path, root: Path) -> tuple[Example, ...]:
 def _check_columns(manifest: Path, columns: Sequence[str]) -> None:
     missing = [name for name in REQUIRED if name not in columns]
     if missing:
-        raise ManifestError(f"{manifest}: column(s) {', '.join(missing)} missing, found: {', '.join(columns)}")
+        raise ManifestError(
+            f"{manifest}: column(s) {', '.join(missing)} missing, found: {', '.join(columns)}"
+        )
 
 
 def _example(manifest: Path, line: int, row: dict[str, str | None], root: Path) -> Example:
@@ -52,7 +54,9 @@ def _example(manifest: Path, line: int, row: dict[str, str | None], root: Path) 
     path = root / str(row["path"])
     if not path.is_file():
         raise ManifestError(f"{manifest}:{line}: no file {path}")
-    return Example(path, str(row["label"]).strip(), str(row["group"]).strip(), (row.get("fold") or "").strip())
+    return Example(
+        path, str(row["label"]).strip(), str(row["group"]).strip(), (row.get("fold") or "").strip()
+    )
 
 
 def _check_whole(manifest: Path, examples: Sequence[Example]) -> None:

@@ -81,17 +81,18 @@ class ClipCache:
         if not rest_file.exists():
             self._write(decode_file(path, request), frames_file, rest_file)
         with np.load(rest_file) as rest:
-            log_mel = rest["log_mel"] if "log_mel" in rest else None
+            log_mel = rest.get("log_mel")
             duration_s = float(rest["duration_s"])
         return np.load(frames_file, mmap_mode="r"), log_mel, duration_s
 
     def _write(self, decoded: Decoded, frames_file: Path, rest_file: Path) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        rest = {"duration_s": np.float64(decoded.info.duration_s)}
-        if decoded.log_mel is not None:
-            rest["log_mel"] = decoded.log_mel
         np.save(frames_file, decoded.clips)
-        np.savez(rest_file, **rest)  # last: its presence says that both are whole
+        # Last: its presence says that both are whole.
+        if decoded.log_mel is None:
+            np.savez(rest_file, duration_s=decoded.info.duration_s)
+        else:
+            np.savez(rest_file, duration_s=decoded.info.duration_s, log_mel=decoded.log_mel)
 
 
 def _key(path: Path, request: DecodeRequest) -> str:
