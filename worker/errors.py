@@ -12,6 +12,7 @@
     │   ├── SourceTooLarge     source_too_large      more bytes than `fetch.max_bytes`
     │   ├── DigestMismatch     digest_mismatch       the bytes are not those that the event names
     │   └── SourceUnavailable  source_unavailable    retriable, systemic: the store did not answer
+    │       └── HostUnavailable  host_unavailable    retriable: the web server that an uploader named did not
     ├── MediaError
     │   ├── Undecodable        undecodable           no frame could be decoded
     │   ├── NoVideo            no_video              readable, but without a video stream
@@ -96,6 +97,11 @@ class SourceUnavailable(SourceError):
     reason = "source_unavailable"
     retriable = True
     systemic = True
+
+
+class HostUnavailable(SourceUnavailable):
+    reason = "host_unavailable"
+    systemic = False  # uploaders choose the host: theirs must not be able to stop the service
 
 
 class MediaError(SluiceError):

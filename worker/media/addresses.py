@@ -11,7 +11,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
-from worker.errors import SourceForbidden, SourceMissing, SourceUnavailable
+from worker.errors import HostUnavailable, SourceForbidden, SourceMissing
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -50,10 +50,10 @@ class Resolver:
         try:
             found = future.result(timeout_s)
         except FutureTimeoutError:
-            raise SourceUnavailable(f"host {host!r} was not resolved within {timeout_s:g} s") from None
+            raise HostUnavailable(f"host {host!r} was not resolved within {timeout_s:g} s") from None
         except socket.gaierror as error:
             if error.errno == socket.EAI_AGAIN:
-                raise SourceUnavailable(f"host {host!r} cannot be resolved now: {error.strerror}") from error
+                raise HostUnavailable(f"host {host!r} cannot be resolved now: {error.strerror}") from error
             raise SourceMissing(f"host {host!r} does not exist: {error.strerror}") from error
         except (OSError, UnicodeError) as error:
             raise SourceForbidden(f"host {host!r} is not a valid name: {error}") from error

@@ -16,7 +16,7 @@ import httpcore
 import httpx
 
 from worker.clock import Deadline
-from worker.errors import SourceError, SourceForbidden, SourceMissing, SourceUnavailable
+from worker.errors import HostUnavailable, SourceError, SourceForbidden, SourceMissing
 from worker.media.addresses import Resolver
 from worker.media.spool import Spool
 from worker.settings import FetchSettings
@@ -32,10 +32,10 @@ _HEADERS: dict[bytes | str, bytes | str] = {
 }
 
 _ERRORS: tuple[tuple[type[Exception], type[SourceError], str], ...] = (
-    (httpcore.TimeoutException, SourceUnavailable, "did not answer in time"),
-    (httpcore.NetworkError, SourceUnavailable, "cannot be reached or broke off"),
-    (httpcore.ProtocolError, SourceUnavailable, "does not speak proper HTTP"),
-    (ssl.SSLError, SourceUnavailable, "failed in TLS"),
+    (httpcore.TimeoutException, HostUnavailable, "did not answer in time"),
+    (httpcore.NetworkError, HostUnavailable, "cannot be reached or broke off"),
+    (httpcore.ProtocolError, HostUnavailable, "does not speak proper HTTP"),
+    (ssl.SSLError, HostUnavailable, "failed in TLS"),
     (httpx.InvalidURL, SourceForbidden, "is not a valid URL"),
 )
 
@@ -47,7 +47,7 @@ class HttpFetcher:
         self._resolver = Resolver(settings.allow_private_addresses)
 
     def fetch(self, uri: str, spool: Spool) -> None:
-        with _foreign_errors():
+        with _foreign_errors(spool):
             url = self._checked(httpx.URL(uri))
             for _ in range(MAX_REDIRECTS + 1):
                 target = self._get(url, spool)
@@ -66,8 +66,8 @@ class HttpFetcher:
             )
         if url.userinfo:
             raise SourceForbidden("credentials in a URL are not allowed; sign the URL or use s3://")
-        if not url.host:
-            raise SourceForbidden("the URL names no host")
+        if not url.host or "%" in url.host or not 0 < (url.port or 443) < 65536:
+            raise SourceForbidden(f"the URL names no valid host and port: {url.host[:100]!r}, {url.port}")
         return url.copy_with(fragment=None)
 
     def _get(self, url: httpx.URL, spool: Spool) -> str | None:
@@ -113,7 +113,7 @@ def _require_success(status: int, host: str) -> None:
     if status in _MISSING:
         raise SourceMissing(f"host {host!r} answered {status}: there is nothing at the URL")
     if status in _RETRY_LATER or status >= 500:
-        raise SourceUnavailable(f"host {host!r} answered {status}")
+        raise HostUnavailable(f"host {host!r} answered {status}")
     raise SourceForbidden(f"host {host!r} answered {status}, expected 200")
 
 
@@ -199,9 +199,10 @@ def _default_ssl_context() -> ssl.SSLContext:
 
 
 @contextmanager
-def _foreign_errors() -> Iterator[None]:
+def _foreign_errors(spool: Spool) -> Iterator[None]:
     try:
         yield
     except tuple(theirs for theirs, _, _ in _ERRORS) as error:
+        spool.check_time()  # a time-out may be that of the upload
         ours, what = next((ours, what) for theirs, ours, what in _ERRORS if isinstance(error, theirs))
         raise ours(f"the source {what}: {error or type(error).__name__}") from error

@@ -5,15 +5,13 @@ from __future__ import annotations
 import ssl
 
 from worker.clock import Clock, Deadline
-from worker.errors import SourceForbidden, SourceMissing
+from worker.errors import HostUnavailable, SourceForbidden, SourceMissing, SourceUnavailable
 from worker.media.fetch_file import read_file
 from worker.media.fetch_http import HttpFetcher
 from worker.media.fetch_s3 import S3Fetcher
 from worker.media.spool import Spool
 from worker.media.types import Media
 from worker.settings import FetchSettings
-
-INLINE = "inline"
 
 
 class MediaSource:
@@ -35,8 +33,10 @@ class MediaSource:
         """
         deadline.check("it was fetched")
         scheme, colon, _ = uri.partition(":")
-        with Spool(self._settings.max_bytes, self._settings.total_timeout_s, deadline) as spool:
-            match scheme.lower() if colon else "":
+        scheme = scheme.lower() if colon else ""
+        slow = HostUnavailable if scheme in ("https", "http") else SourceUnavailable
+        with Spool(self._settings.max_bytes, self._settings.total_timeout_s, deadline, slow) as spool:
+            match scheme:
                 case "inline":
                     if inline is None:
                         raise SourceMissing("the uri is inline:, but the event carries no media bytes")
@@ -49,7 +49,7 @@ class MediaSource:
                     self._s3.fetch(uri, spool)
                 case _:
                     raise SourceForbidden(
-                        f"uploads may come from s3://, https://, file:// or inline:, not from {scheme[:20]!r}"
+                        f"uploads may come from s3://, https://, file:// or inline:, not from {uri[:20]!r}"
                     )
             return spool.finish(expected_sha256)
 

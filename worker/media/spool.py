@@ -20,13 +20,21 @@ class Spool:
     Use it as a context manager; what ``finish`` returned survives, anything else is closed.
     """
 
-    def __init__(self, max_bytes: int, total_s: float, deadline: Deadline) -> None:
+    def __init__(
+        self,
+        max_bytes: int,
+        total_s: float,
+        deadline: Deadline,
+        slow: type[SourceUnavailable] = SourceUnavailable,
+    ) -> None:
+        """``slow`` is raised when the source takes longer than ``total_s``."""
+        self._slow = slow
         self._max_bytes = max_bytes
         self._total_s = total_s
         self._deadline = deadline
         self.until = deadline.within(total_s)  # for the time-outs of single operations
         self._digest = hashlib.sha256()
-        self._size_bytes = 0
+        self.size_bytes = 0  # so far
         self._finished = False
         try:
             self._file = tempfile.TemporaryFile(prefix="sluice-")  # noqa: SIM115 - Media closes it
@@ -51,8 +59,8 @@ class Spool:
 
     def write(self, chunk: bytes) -> None:
         self.check_time()
-        self._size_bytes += len(chunk)
-        if self._size_bytes > self._max_bytes:
+        self.size_bytes += len(chunk)
+        if self.size_bytes > self._max_bytes:
             raise SourceTooLarge(f"the upload has more bytes than fetch.max_bytes = {self._max_bytes}")
         self._digest.update(chunk)
         try:
@@ -61,10 +69,10 @@ class Spool:
             raise _no_space(error) from error
 
     def check_time(self) -> None:
-        """Raise DeadlineExceeded for the upload's own deadline, SourceUnavailable for a slow source."""
+        """Raise DeadlineExceeded for the upload's own deadline, ``slow`` for the fetch's."""
         self._deadline.check("it was fetched")
         if self.until.passed:
-            raise SourceUnavailable(f"the fetch took longer than fetch.total_timeout_s = {self._total_s:g}")
+            raise self._slow(f"the fetch took longer than fetch.total_timeout_s = {self._total_s:g}")
 
     def finish(self, expected_sha256: str | None) -> Media:
         sha256 = self._digest.hexdigest()
@@ -76,7 +84,7 @@ class Spool:
             raise _no_space(error) from error
         self._file.seek(0)
         self._finished = True
-        return Media(self._file, self._size_bytes, sha256)
+        return Media(self._file, self.size_bytes, sha256)
 
 
 def _no_space(error: OSError) -> SourceUnavailable:
