@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tests.fakes.broker import FakeBroker, FakeConsumer, FakeProducer
+from worker.errors import BrokerUnavailable
 from worker.settings import KafkaSettings
 from worker.stream import client
 from worker.stream.types import Consumer, Outgoing, Producer, Record
@@ -56,7 +57,10 @@ class RealBroker:
         client.create_topics(settings, topic_specs(settings, partitions))
 
     def committed(self, settings: KafkaSettings) -> dict[int, int]:
-        return client.committed_offsets(settings, settings.uploads_topic)
+        try:
+            return client.committed_offsets(settings, settings.uploads_topic)
+        except BrokerUnavailable:  # the group's coordinator is being made or elected
+            return {}
 
     def records(
         self, settings: KafkaSettings, topic: str, count: int, timeout_s: float = 20.0

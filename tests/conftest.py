@@ -15,8 +15,9 @@ import pytest
 from tests import parts
 from tests.brokers import BrokerUnderTest, FakeBrokerUnderTest, RealBroker
 from tests.kafka_node import KafkaNode
-from worker.standalone import EMBEDDED_SESSION_TIMEOUT_S, EmbeddedBroker, EmbeddedCache
+from worker.standalone import EmbeddedBroker, EmbeddedCache
 
+EMBEDDED_TEST_SESSION_TIMEOUT_S = 2.5  # a join takes half of it
 EMBEDDED_BROKER = "embedded broker (Tansu)"
 APACHE_KAFKA = "Apache Kafka"
 CONTAINER_KAFKA = "Kafka in a container"
@@ -41,7 +42,7 @@ CONTAINERS_ELSEWHERE = "no Docker engine answers; `make test-containers` runs th
 @pytest.fixture(scope="session")
 def embedded_broker() -> Iterator[RealBroker]:
     with EmbeddedBroker() as bootstrap:
-        yield RealBroker(EMBEDDED_BROKER, bootstrap, EMBEDDED_SESSION_TIMEOUT_S)
+        yield RealBroker(EMBEDDED_BROKER, bootstrap, EMBEDDED_TEST_SESSION_TIMEOUT_S)
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,7 @@ class FakeBroker:
     def append(self, outgoing: Outgoing, partition: int | None = None) -> Future[None]:
         answer: Future[None] = Future()
         with self.changed:
-            if self.refuse(outgoing):
+            if self.refuse(outgoing) or (outgoing.key is None and outgoing.value is None):
                 answer.set_exception(PublishFailed(f"refused by {outgoing.topic}"))
                 return answer
             self._store(outgoing, partition)

@@ -37,7 +37,7 @@ def test_the_original_with_headers_that_say_where_and_why() -> None:
 def test_an_unreadable_record_is_named_by_its_coordinates() -> None:
     letter = dead_letter.for_unreadable("dlq", Unreadable("uploads", 3, 42, "CorruptRecordError: crc check"))
     headers = dict(letter.headers)
-    assert (letter.key, letter.value) == (None, None)
+    assert (letter.key, letter.value) == (b"uploads/3/42", None)
     assert headers["__connect.errors.offset"] == b"42"
     assert headers["__connect.errors.stage"] == b"KAFKA_CONSUME"
     assert headers["__connect.errors.exception.class.name"] == b"CorruptRecordError"
@@ -82,8 +82,16 @@ def test_media_is_never_kept(carrier: Record) -> None:
     assert dict(letter.headers)["sluice.original.omitted"] == b"inline_media"
 
 
-def test_a_tombstone_is_a_dead_letter_as_it_is() -> None:
-    assert dead_letter.for_record("dlq", record(value=None), ERROR, LIMIT).value is None
+@pytest.mark.parametrize(("key", "dead_key"), [(b"k", b"k"), (None, b"uploads/3/42")])
+def test_what_has_no_value_has_a_key(key: bytes | None, dead_key: bytes) -> None:
+    """The client refuses a record without both."""
+    for original in (record(value=None, key=key), record(b"RIFF....AVI ", key=key)):
+        letter = dead_letter.for_record("dlq", original, ERROR, LIMIT)
+        assert (letter.key, letter.value) == (dead_key, None)
+
+
+def test_a_missing_key_stays_missing_beside_a_value() -> None:
+    assert dead_letter.for_record("dlq", record(key=None), ERROR, LIMIT).key is None
 
 
 def test_the_message_is_bounded() -> None:

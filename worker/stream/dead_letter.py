@@ -47,7 +47,8 @@ def for_record(topic: str, record: Record, error: SluiceError, max_message_bytes
     added = _added(record, "VALUE_CONVERTER", type(error).__name__, str(error), error.reason)
     if _carries_media(record):
         return _stand_in(topic, record, added, "inline_media", max_message_bytes)
-    whole = Outgoing(topic, record.key, record.value, (*record.headers, *added))
+    key = record.key if record.value is not None else _key(record)
+    whole = Outgoing(topic, key, record.value, (*record.headers, *added))
     if size_bytes(whole) <= max_message_bytes:
         return whole
     return _stand_in(topic, record, added, "too_large", max_message_bytes)
@@ -57,7 +58,7 @@ def for_unreadable(topic: str, record: Unreadable) -> Outgoing:
     """The dead letter of a record that the client could not unpack: nothing of it is known."""
     kind = record.error.partition(":")[0]
     added = _added(record, "KAFKA_CONSUME", kind, record.error, UNREADABLE_RECORD)
-    return Outgoing(topic, None, None, (*added, (OMITTED, b"unreadable")))
+    return Outgoing(topic, _coordinates(record), None, (*added, (OMITTED, b"unreadable")))
 
 
 def _stand_in(topic: str, record: Record, added: Headers, why: str, max_message_bytes: int) -> Outgoing:
@@ -68,10 +69,19 @@ def _stand_in(topic: str, record: Record, added: Headers, why: str, max_message_
         (SIZE, str(len(value)).encode()),
         (SHA256, hashlib.sha256(value).hexdigest().encode()),
     )
-    light = Outgoing(topic, record.key, None, (*record.headers, *added, *omitted))
+    light = Outgoing(topic, _key(record), None, (*record.headers, *added, *omitted))
     if size_bytes(light) <= max_message_bytes:
         return light
-    return Outgoing(topic, None, None, (*added, *omitted))
+    return Outgoing(topic, _coordinates(record), None, (*added, *omitted))
+
+
+def _key(record: Record) -> bytes:
+    """The original key, or the coordinates: a record needs a key where it has no value."""
+    return _coordinates(record) if record.key is None else record.key
+
+
+def _coordinates(record: Record | Unreadable) -> bytes:
+    return f"{record.topic}/{record.partition}/{record.offset}".encode()
 
 
 def _added(record: Record | Unreadable, stage: str, kind: str, message: str, reason: str) -> Headers:

@@ -226,8 +226,10 @@ class StreamLoop:
         return abandoned
 
     def _log_fatal(self, error: BaseException) -> None:
-        reason = error.reason if isinstance(error, SluiceError) else "internal_error"
-        log.error("worker_failed", reason=reason, error=f"{type(error).__name__}: {error}", exc_info=error)
+        known = isinstance(error, SluiceError)
+        reason = error.reason if isinstance(error, SluiceError) else SluiceError.reason
+        said = f"{type(error).__name__}: {error}"
+        log.error("worker_failed", reason=reason, error=said, exc_info=None if known else error)
 
     # Small things.
 
