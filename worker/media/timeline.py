@@ -15,6 +15,9 @@ Times = npt.NDArray[np.float64]
 
 DEFAULT_INTERVAL_S = 1 / 25
 
+# Containers round times, Matroska to a millisecond: a picture that is late by less is in time.
+ROUNDING_S = 0.001
+
 
 @dataclass(frozen=True, slots=True)
 class Timeline:

@@ -1,0 +1,163 @@
+"""One video track: its packets, its timeline, and its pictures in the order in which they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import av.container
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from worker.errors import MediaLimit, Undecodable
+from worker.media.container import DecodeLimits, foreign_errors
+from worker.media.timeline import ROUNDING_S, Timeline, TimelineBuilder
+
+
+class JumpFailed(Exception):
+    """What came out after a jump is not a keyframe before the clip."""
+
+
+def scan(container: av.container.InputContainer, stream: VideoStream, limits: DecodeLimits) -> Timeline:
+    """Read every packet of the track without decoding."""
+    unit_s = _time_base_s(stream)
+    rate = float(stream.average_rate or 0)
+    builder = TimelineBuilder(gap_s=1 / rate) if 1 <= rate <= 1000 else TimelineBuilder()
+    for packet in _packets(container, stream):
+        builder.add(
+            None if packet.pts is None else packet.pts * unit_s,
+            None if packet.dts is None else packet.dts * unit_s,
+            (packet.duration or 0) * unit_s,
+            packet.is_keyframe,
+        )
+        if len(builder) > limits.max_packets:
+            raise MediaLimit(f"the video has more than {limits.max_packets} packets")
+    if not len(builder):
+        raise Undecodable("the video track has no packets")
+    timeline = builder.build()
+    if timeline.duration_s > limits.max_duration_s:
+        raise MediaLimit(
+            f"the video lasts {timeline.duration_s:.0f} s, "
+            f"over decode.max_duration_s = {limits.max_duration_s:.0f}"
+        )
+    return timeline
+
+
+def _time_base_s(stream: VideoStream) -> float:
+    if not stream.time_base:
+        raise Undecodable("the video track has no time base")
+    return float(stream.time_base)
+
+
+def _packets(container: av.container.InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+    """Packets that carry data, up to the end or to where the container breaks."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            with foreign_errors("read"):
+                packet = next(packets, None)
+        except Undecodable:
+            return  # a broken tail: what came before it counts
+        if packet is None:
+            return
+        if packet.size:  # an empty one would put the decoder into its end state
+            yield packet
+
+
+class Wanted(Protocol):
+    """Whoever takes the pictures, and knows which time it needs next."""
+
+    @property
+    def next_time_s(self) -> float: ...
+
+
+class Pictures:
+    """Decodes one track from its start, jumping over what nobody wants."""
+
+    def __init__(
+        self,
+        container: av.container.InputContainer,
+        stream: VideoStream,
+        timeline: Timeline,
+        limits: DecodeLimits,
+    ) -> None:
+        self._container = container
+        self._stream = stream
+        self._timeline = timeline
+        self._limits = limits
+        self._unit_s = _time_base_s(stream)
+        self._decoded = 0
+        self._last_s = float("-inf")
+        self._last_stamps: dict[str, int] = {}
+        self._faults = {"pts": 0, "dts": 0}
+        self._landing: tuple[float, float] | None = None  # after a jump: (keyframe, wanted) times
+
+    def run(self, wanted: Wanted | None) -> Iterator[tuple[float, VideoFrame]]:
+        """Yield (time, picture) in the order of presentation. ``wanted`` None: without jumps."""
+        resume_at = 0
+        for ordinal, packet in enumerate(_packets(self._container, self._stream)):
+            if ordinal >= len(self._timeline.times_s):
+                break
+            if wanted is not None and ordinal >= resume_at:
+                resume_at = self._jump(ordinal, wanted)
+            if ordinal < resume_at:
+                continue
+            time_s = self._timeline.times_s[ordinal] + self._timeline.origin_s
+            if packet.pts is None or not self._timeline.continuous:
+                with foreign_errors("time the pictures of"):
+                    packet.pts = round(time_s / self._unit_s)
+            yield from self._pictures_of(packet)
+        yield from self._pictures_of(None)
+
+    def _jump(self, ordinal: int, wanted: Wanted) -> int:
+        """The packet to go on from: this one, or the keyframe of the next wanted time if it is further."""
+        keyframe = self._timeline.keyframe_before(wanted.next_time_s + ROUNDING_S)
+        if keyframe <= ordinal:
+            return ordinal
+        self._stream.codec_context.flush_buffers()
+        self._landing = (float(self._timeline.times_s[keyframe]), wanted.next_time_s)
+        return keyframe
+
+    def _pictures_of(self, packet: Packet[VideoStream] | None) -> Iterator[tuple[float, VideoFrame]]:
+        try:
+            with foreign_errors("decode"):
+                frames = self._stream.decode(packet)
+        except Undecodable:
+            return  # one bad packet: players go on as well
+        for frame in frames:
+            self._decoded += 1
+            if self._decoded > self._limits.max_frames:
+                raise MediaLimit(f"over decode.max_frames = {self._limits.max_frames} frames were needed")
+            time_s = self._time_of(frame)
+            if self._landed(time_s, frame):
+                yield time_s, frame
+
+    def _time_of(self, frame: VideoFrame) -> float:
+        """Presentation time. Where the file's times go back, decoding times are closer to the truth (as
+        in AVI, which has no others); where there are none at all, they are made up."""
+        for kind, stamp in (("pts", frame.pts), ("dts", frame.dts)):
+            if stamp is None or stamp <= self._last_stamps.get(kind, stamp - 1):
+                self._faults[kind] += 1
+            if stamp is not None:
+                self._last_stamps[kind] = stamp
+        stamp = frame.pts if self._faults["pts"] <= self._faults["dts"] else frame.dts
+        time_s = self._last_s + self._timeline.interval_s if self._decoded > 1 else 0.0
+        if stamp is not None:
+            stated_s = stamp * self._unit_s - self._timeline.origin_s
+            if stated_s > self._last_s:
+                time_s = stated_s
+        self._last_s = time_s
+        return time_s
+
+    def _landed(self, time_s: float, frame: VideoFrame) -> bool:
+        """Is the picture to be used? Raises when a jump did not lead to where it should."""
+        if self._landing is None:
+            return True
+        key_s, wanted_s = self._landing
+        if time_s < key_s - self._timeline.interval_s / 2:
+            return False  # pictures that lean on the part that was left out
+        if not frame.key_frame or time_s > max(wanted_s, key_s) + self._timeline.interval_s / 2:
+            raise JumpFailed
+        self._landing = None
+        return True
