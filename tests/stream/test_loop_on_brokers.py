@@ -149,7 +149,7 @@ def test_a_corrupt_batch_is_sought_past_and_dead_lettered(own_node: KafkaNode) -
         wait_for(lambda: broker.committed(settings) == {0: 5}, 30, "read past both")
         assert run.loop.health().last_poll_age_s < 5
     letters = broker.records(settings, settings.dead_letters_topic, 2)
-    assert [dict(letter.headers)["__connect.errors.offset"] for letter in letters] == [b"1", b"3"]
+    assert {dict(letter.headers)["__connect.errors.offset"] for letter in letters} == {b"1", b"3"}
     assert sorted(echo.seen) == ["a", "b", "c"]
 
 
