@@ -22,7 +22,8 @@ from trainer.calibrate import Calibration
 from trainer.config import Gate
 from trainer.export import Feed, GateClosed, onnx_logits
 
-# Convolutions and the last layer hold nearly all the arithmetic; what lies between follows them.
+# Convolutions hold nearly all the arithmetic; what lies between is quantised too, since a differing
+# rounding of two operands would look like motion where there is none.
 QUANTISED = ["Conv", "Gemm", "MatMul", "Add", "Concat", "Clip", "Relu", "MaxPool"]
 
 
@@ -62,7 +63,6 @@ def quantise(fp32: Path, int8: Path, feeds: Sequence[Feed]) -> None:
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.MinMax,
-                extra_options={"CalibMovingAverage": True, "CalibMovingAverageConstant": 0.05},
             )
     finally:
         logging.getLogger().setLevel(quiet)

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +28,7 @@ from trainer.data.split import Split, grouped_folds
 from trainer.evaluate import HeldOut, evaluate
 from trainer.export import Feed, check_parity, export_onnx, feed, onnx_logits
 from trainer.fit import Logits, fit, score, threads
+from trainer.metrics import roc_auc
 from trainer.quantize import check_agreement, quantise
 
 WHOLE = "everything"
@@ -67,7 +68,11 @@ def train(config: TrainConfig, cache: ClipCache, artifacts: Path, jobs: int, log
     with tempfile.TemporaryDirectory(prefix="sluice-train-") as folder:
         work = Path(folder)
         todo = [Job(split, config.fit.seed) for split in (*splits, whole)]
-        trained = _all_trained(todo, config, cache, work, jobs, log)
+        task = partial(_trained, config=config, cache=cache, work=work)
+        trained: list[Trained] = []
+        for job, result in zip(todo, _in_processes(task, todo, jobs), strict=True):
+            _log_result(job, result, videos, log)
+            trained.append(result)
         held_out = _held_out(videos, splits, trained)
         evaluation = evaluate(config, held_out)
         log(evaluation.summary())
@@ -79,20 +84,23 @@ def train(config: TrainConfig, cache: ClipCache, artifacts: Path, jobs: int, log
         return write_artifact(config, evaluation, shipped, artifacts, log)
 
 
-def _all_trained(
-    todo: Sequence[Job], config: TrainConfig, cache: ClipCache, work: Path, jobs: int, log: Log
-) -> list[Trained]:
-    """One thread a process: on few cores that beats many threads in one."""
-    task = partial(_trained, config=config, cache=cache, work=work)
+def _in_processes(task: Callable[[Job], Trained], todo: Sequence[Job], jobs: int) -> Iterator[Trained]:
+    """In order. One thread a process: on few cores that beats many threads in one."""
     if jobs == 1:
-        return [_logged(job, task(job), log) for job in todo]
+        yield from map(task, todo)
+        return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        return [_logged(job, result, log) for job, result in zip(todo, pool.map(task, todo), strict=True)]
+        yield from pool.map(task, todo)
 
 
-def _logged(job: Job, result: Trained, log: Log) -> Trained:
-    log(f"trained without fold {job.split.name}" if job.split.test else "trained on everything")
-    return result
+def _log_result(job: Job, result: Trained, videos: VideoSet, log: Log) -> None:
+    if not job.split.test:
+        log("trained on everything")
+        return
+    targets = videos.targets[list(job.split.test)]
+    means = np.stack([scores.mean(axis=0) for scores in result.scores])
+    areas = [roc_auc(targets[:, index], means[:, index]) for index in range(targets.shape[1])]
+    log(f"fold {job.split.name}: held-out AUC {', '.join(f'{area:.3f}' for area in areas)}")
 
 
 def _trained(job: Job, config: TrainConfig, cache: ClipCache, work: Path) -> Trained:

@@ -10,21 +10,36 @@ import torch
 from torch import Tensor, nn
 
 
+class GainNorm(nn.Module):
+    """Batch normalisation of (N, C, ...) and a gain for each channel, but no offset.
+
+    What is added equally to every frame cancels in the differences that the heads look at. The gain is
+    small at first, so that the network starts near the image network it was made from.
+    """
+
+    INITIAL_GAIN = 0.1
+
+    def __init__(self, norm: nn.BatchNorm2d | nn.BatchNorm3d) -> None:
+        super().__init__()
+        self.norm = norm
+        self.gain = nn.Parameter(torch.full((norm.num_features,), self.INITIAL_GAIN))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        result: Tensor = self.norm(hidden) * self.gain.view(-1, *[1] * (hidden.ndim - 2))
+        return result
+
+
 class TemporalConv(nn.Module):
     """The time half of a (2+1)D convolution, as a residual: kernel 3 over frames, none over space.
 
     Images (N * T, C, H, W) in and out; a 2-D convolution with kernel (3, 1) over (T, H * W).
     """
 
-    # Small at first, so that the network starts near the image network it was made from.
-    INITIAL_GAIN = 0.1
-
     def __init__(self, width: int, frames: int) -> None:
         super().__init__()
         self.frames = frames
         self.conv = nn.Conv2d(width, width, (3, 1), padding=(1, 0), bias=False)
-        self.norm = nn.BatchNorm2d(width)
-        nn.init.constant_(self.norm.weight, self.INITIAL_GAIN)
+        self.norm = GainNorm(nn.BatchNorm2d(width, affine=False))
 
     def forward(self, images: Tensor) -> Tensor:
         _, width, height, breadth = images.shape

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.architectures.efficientnet_lite import LiteTrunk, frames_as_images
-from models.architectures.motion import TemporalConv, overall_motion, strongest_motion
+from models.architectures.motion import GainNorm, TemporalConv, overall_motion, strongest_motion
 from models.architectures.slowfast import ResStage, Stem
 
 # Ends of the slow stages with 40, 80, 112 and 192 channels: 1/8, 1/16, 1/16 and 1/32 of the input's size.
@@ -27,13 +27,10 @@ LATERALS = {0: 0, 2: 2, 3: 3}
 class Lateral(nn.Module):
     """Fast frames (N, F, T, H, W) to slow images (N * T / alpha, C, H, W), to be added."""
 
-    INITIAL_GAIN = 0.1
-
     def __init__(self, fast: int, slow: int, alpha: int) -> None:
         super().__init__()
         self.conv = nn.Conv3d(fast, slow, (5, 1, 1), stride=(alpha, 1, 1), padding=(2, 0, 0), bias=False)
-        self.norm = nn.BatchNorm3d(slow)
-        nn.init.constant_(self.norm.weight, self.INITIAL_GAIN)
+        self.norm = GainNorm(nn.BatchNorm3d(slow, affine=False))
 
     def forward(self, fast: Tensor) -> Tensor:
         return frames_as_images(self.norm(self.conv(fast)))

@@ -1,0 +1,155 @@
+"""What every network of the registry holds to."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models.architectures import registry
+from models.spec import VideoInput
+from trainer.data.dataset import Batch
+from trainer.export import check_parity, export_onnx, session
+
+AUDIO_FRAMES, MELS, LABELS = 40, 64, 2
+
+
+@dataclass(frozen=True)
+class Case:
+    arguments: dict[str, Any]
+    frames: int
+    size: int
+
+
+SMALL = {
+    "r2plus1d": Case({"depth": 10, "width": 8}, 8, 32),
+    "r2plus1d_lite": Case({}, 4, 64),
+    "slowfast": Case({"depth": 18, "width": 8}, 8, 64),
+    "slowfast_av": Case({"depth": 18, "width": 8}, 8, 64),
+    "slowfast_lite_av": Case({"alpha": 2}, 4, 64),
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=sorted(registry.FAMILIES))
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def build(family: str, seed: int = 0) -> nn.Module:
+    case = SMALL[family]
+    torch.manual_seed(seed)
+    video = VideoInput(frames=case.frames, frame_rate_hz=8, height=case.size, width=case.size)
+    return registry.build(family, case.arguments, video, LABELS)
+
+
+def batch(family: str, count: int = 2) -> Batch:
+    case = SMALL[family]
+    generator = torch.Generator().manual_seed(1)
+    shape = (count, case.frames, case.size, case.size, 3)
+    clips = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    log_mel = has_audio = None
+    if registry.FAMILIES[family].hears:
+        log_mel = torch.rand((count, AUDIO_FRAMES, MELS), generator=generator)
+        has_audio = torch.ones(count)
+    return Batch(clips, log_mel, has_audio, torch.zeros(count, LABELS))
+
+
+def test_every_family_has_a_case() -> None:
+    assert set(SMALL) == set(registry.FAMILIES)
+
+
+def test_logits_are_finite_and_depend_on_the_clip_alone(family: str) -> None:
+    network, inputs = build(family).eval(), batch(family).inputs
+    with torch.inference_mode():
+        together = network(*inputs)
+        alone = network(*(tensor[:1] for tensor in inputs))
+    assert together.shape == (2, LABELS)
+    assert torch.isfinite(together).all()
+    torch.testing.assert_close(together[:1], alone, atol=1e-4, rtol=1e-4)
+    assert not torch.equal(together[0], together[1])
+
+
+def test_gradients_reach_every_parameter(family: str) -> None:
+    network = build(family).train()
+    if registry.FAMILIES[family].hears:
+        network.sound_dropout = 0.0  # type: ignore[assignment]  # else sound may be absent by chance
+    loss: Tensor = network(*batch(family).inputs).square().sum()
+    loss.backward()  # type: ignore[no-untyped-call]
+    without = [
+        name
+        for name, parameter in network.named_parameters()
+        if parameter.grad is None or not parameter.grad.abs().sum() > 0
+    ]
+    assert without == []
+
+
+def test_the_same_seed_gives_the_same_network(family: str) -> None:
+    inputs = batch(family).inputs
+    with torch.inference_mode():
+        first, second, other = (build(family, seed).eval()(*inputs) for seed in (3, 3, 4))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.slow
+def test_export_agrees_and_takes_any_number_of_clips(family: str, tmp_path: Path) -> None:
+    network, path = build(family), tmp_path / "network.onnx"
+    export_onnx(network, batch(family), path)
+    batches = [batch(family, count) for count in (1, 2, 3)]
+    assert check_parity(network, path, batches, tolerance=1e-3) <= 1e-3
+    clips = session(path).get_inputs()[0]
+    assert (clips.name, clips.type) == ("clips", "tensor(uint8)")
+    assert isinstance(clips.shape[0], str)  # a free dimension has a name
+
+
+@pytest.mark.parametrize("family", [name for name, made in registry.FAMILIES.items() if made.hears])
+def test_sound_that_is_not_there_changes_nothing(family: str) -> None:
+    network = build(family).eval()
+    clips, log_mel, has_audio = batch(family).inputs
+    with torch.inference_mode():
+        absent = network(clips, log_mel, torch.zeros_like(has_audio))
+        other_absent = network(clips, -log_mel, torch.zeros_like(has_audio))
+        present = network(clips, log_mel, has_audio)
+    assert torch.equal(absent, other_absent)
+    assert not torch.equal(absent, present)
+
+
+@pytest.mark.parametrize("family", ["r2plus1d_lite", "slowfast_lite_av"])
+def test_networks_on_lite_blocks_start_from_a_whole_checkpoint(family: str) -> None:
+    from models.architectures.efficientnet_lite import EfficientNetLite0
+
+    checkpoint = EfficientNetLite0().state_dict()
+    trunk = build(family).pretrained
+    trunk.load_imagenet(checkpoint)  # type: ignore[operator, union-attr]
+    assert all(torch.equal(value, checkpoint[name]) for name, value in trunk.state_dict().items())  # type: ignore[operator, union-attr]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("r3d", {}, "unknown architecture 'r3d', known: r2plus1d, "),
+        ("r2plus1d", {"breadth": 3}, r"architecture r2plus1d\(breadth=3\): .*breadth"),
+        ("slowfast", {"alpha": 3}, "frames 8 must be a multiple of alpha 3"),
+        ("slowfast", {"width": 12}, "width 12 must be a multiple of beta 8"),
+        ("slowfast", {"depth": 34}, "depth must be one of"),
+    ],
+)
+def test_what_does_not_fit_is_named(name: str, arguments: dict[str, Any], message: str) -> None:
+    video = VideoInput(frames=8, frame_rate_hz=8, height=32, width=32)
+    with pytest.raises(ValueError, match=message):
+        registry.build(name, arguments, video, 1)
+
+
+def test_description() -> None:
+    assert registry.describe("r2plus1d", {"depth": 10, "width": 24}) == "r2plus1d(depth=10, width=24)"
