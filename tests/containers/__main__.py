@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,14 +74,22 @@ def engine(scripts: Path) -> Iterator[dict[str, str]]:
 
 
 def load_images(scripts: Path, environment: dict[str, str]) -> None:
+    with ThreadPoolExecutor() as pool:
+        for loaded in [pool.submit(load_image, scripts, *image, environment) for image in IMAGES.items()]:
+            loaded.result()
+
+
+def load_image(scripts: Path, name: str, tag: str, environment: dict[str, str]) -> None:
+    """Build it unless an earlier run has, and hand it to the engine."""
     script = str(scripts / "images.sh")
-    for name, tag in IMAGES.items():
-        say(f"building {tag}")
-        subprocess.run(["bash", script, name], check=True, stdout=subprocess.DEVNULL)
-        with tempfile.TemporaryDirectory() as folder:
-            archive = f"{folder}/{name}.tar"
-            subprocess.run(["bash", script, "save", tag, archive], check=True)
-            subprocess.run(["docker", "load", "-q", "-i", archive], check=True, env=environment)
+    with tempfile.TemporaryDirectory() as folder:
+        archive = f"{folder}/{name}.tar"
+        save = ["bash", script, "save", tag, archive]
+        if subprocess.run(save, check=False, capture_output=True).returncode != 0:
+            say(f"building {tag}")
+            subprocess.run(["bash", script, name], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(save, check=True)
+        subprocess.run(["docker", "load", "-q", "-i", archive], check=True, env=environment)
 
 
 def say(what: str) -> None:
