@@ -30,7 +30,7 @@ class ModalityDropout(nn.Module):
 
 
 class FusedAudioVisual(nn.Module):
-    """Clips (N, T, H, W, 3) uint8, log_mel (N, frames, mels) and has_audio (N,) 0 or 1 to (N, labels) logits."""
+    """Clips (N, T, H, W, 3) uint8, log_mel (N, frames, mels), has_audio (N,) 0 or 1 to (N, labels) logits."""
 
     def __init__(
         self, visual: PooledFrames, sound: SoundTrunk, fusion: nn.Module, sound_dropout: float

@@ -69,18 +69,17 @@ class EarlyExit(nn.Module):
         """What ``chosen`` says of ``forward``, computing for each clip only as far as its exit."""
         logits = np.empty((len(clips), self._labels), np.float32)
         exits = np.full(len(clips), len(self.exits) - 1)
-        undecided = torch.arange(len(clips))
+        undecided = np.arange(len(clips))
         hidden = self.trunk.normalise(clips)
         for stage, layers in enumerate(self.trunk.stages):
             hidden = layers(hidden)
             if stage not in self.exits:
                 continue
             found = self.heads[str(stage)](hidden.mean((2, 3, 4))).numpy()
-            index = self.exits.index(stage)
-            logits[undecided.numpy()] = found
             sure = certainty(found) >= confidence
-            exits[undecided.numpy()[sure]] = index
-            undecided, hidden = undecided[~sure], hidden[~sure]
+            logits[undecided] = found
+            exits[undecided[sure]] = self.exits.index(stage)
+            undecided, hidden = undecided[~sure], hidden[torch.from_numpy(~sure)]
             if not len(undecided):
                 break
         return Answer(logits, exits)

@@ -28,7 +28,8 @@ class LateFusion(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor, present: Tensor) -> Tensor:
         share = self.share() * present.unsqueeze(1)  # (N, 1) or (N, labels)
-        return (1.0 - share) * self.first(first) + share * self.second(second)
+        logits: Tensor = (1.0 - share) * self.first(first) + share * self.second(second)
+        return logits
 
 
 class WeightedFusion(LateFusion):

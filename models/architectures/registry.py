@@ -9,10 +9,21 @@ from typing import Any
 from torch import nn
 
 from models.architectures.audiovisual import AudioVisual, SlowFastTrunk
+from models.architectures.audiovisual_fusion import build_frames_lite_av, build_frames_resnet_av
+from models.architectures.c3d import build_c3d, build_c3d_global
+from models.architectures.cnn_lstm import build_cnn_lstm
+from models.architectures.early_exit import build_early_exit
+from models.architectures.frame_cnn import build_frames_lite, build_frames_resnet
+from models.architectures.i3d import build_i3d, build_i3d_lite
 from models.architectures.r2plus1d import R2Plus1D
 from models.architectures.r2plus1d_lite import R2Plus1DLite
 from models.architectures.slowfast import SlowFast, SlowFastConfig
 from models.architectures.slowfast_lite import SlowFastLite
+from models.architectures.sound import build_audio_log_mel, build_audio_mfcc, build_audio_waveform
+from models.architectures.timesformer import build_timesformer
+from models.architectures.two_stream import build_two_stream
+from models.architectures.videomae import build_videomae
+from models.architectures.vivit import build_vivit
 from models.spec import VideoInput
 
 Arguments = Mapping[str, Any]
@@ -24,6 +35,15 @@ class Family:
 
     build: Callable[..., nn.Module]
     hears: bool = False
+    flow: bool = False  # it also takes optical flow
+    sound: str = "log_mel"  # form in which it takes sound
+    exits: bool = False  # its logits are (N, exits, labels), from the first exit to the last
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of what ``forward`` takes, in order."""
+        flow = ("flow",) if self.flow else ()
+        return ("clips", *flow, self.sound, "has_audio") if self.hears else ("clips", *flow)
 
 
 def _r2plus1d(video: VideoInput, labels: int, depth: int = 18, width: int = 64, **rest: Any) -> nn.Module:
@@ -59,6 +79,23 @@ def _slowfast_shape(video: VideoInput, shape: Mapping[str, int]) -> SlowFastConf
 
 
 FAMILIES: Mapping[str, Family] = {
+    "frames_resnet": Family(build_frames_resnet),
+    "frames_lite": Family(build_frames_lite),
+    "cnn_lstm": Family(build_cnn_lstm),
+    "c3d": Family(build_c3d),
+    "c3d_global": Family(build_c3d_global),
+    "i3d": Family(build_i3d),
+    "i3d_lite": Family(build_i3d_lite),
+    "two_stream": Family(build_two_stream, flow=True),
+    "timesformer": Family(build_timesformer),
+    "vivit": Family(build_vivit),
+    "videomae": Family(build_videomae),
+    "early_exit": Family(build_early_exit, exits=True),
+    "audio_log_mel": Family(build_audio_log_mel, hears=True),
+    "audio_mfcc": Family(build_audio_mfcc, hears=True),
+    "audio_waveform": Family(build_audio_waveform, hears=True, sound="waveform"),
+    "frames_resnet_av": Family(build_frames_resnet_av, hears=True),
+    "frames_lite_av": Family(build_frames_lite_av, hears=True),
     "r2plus1d": Family(_r2plus1d),
     "r2plus1d_lite": Family(_r2plus1d_lite),
     "slowfast": Family(_slowfast),
