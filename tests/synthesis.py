@@ -87,6 +87,7 @@ class Video:
     pix_fmt: str = "yuv420p"
     times_s: Sequence[float] | None = None  # of the frames; None: evenly, at fps
     rotation: int = 0  # degrees, counter-clockwise, noted in the container
+    mirrored: bool = False  # left and right, noted in the container
     tone_hz: float | None = None  # a sine beside the video; None: no sound
     sound_codec: str = "aac"
     start_s: float = 0.0  # of the first frame, on the container's clock
@@ -125,8 +126,8 @@ class Video:
         video.codec_context.time_base = unit
         video.codec_context.flags |= Flags.frame_duration
         video.thread_count = 1
-        if self.rotation:
-            video.set_display_rotation(self.rotation)
+        if self.rotation or self.mirrored:
+            video.set_display_rotation(self.rotation, hflip=self.mirrored)
         sound: Any = container.add_stream(self.sound_codec, rate=_SOUND_HZ) if self.tone_hz else None
         for frame in self._frames(unit):
             container.mux(video.encode(frame))

@@ -119,28 +119,29 @@ def test_a_header_cannot_hide_the_rest_of_the_video(tmp_path: Path) -> None:
     assert numbers(result)[-1][0] == 75
 
 
-@pytest.mark.parametrize("rotation", [90, 180, 270])
-def test_rotation_is_applied(rotation: int, tmp_path: Path) -> None:
-    video = VideoInput(frames=1, frame_rate_hz=1, height=80, width=120)
-    upright = decoded(Video(picture=corners).make(), tmp_path, At((0.0,)), video)
-    turned = decoded(Video(picture=corners, rotation=rotation).make(), tmp_path, At((0.0,)), video)
+@pytest.mark.parametrize(
+    ("rotation", "mirrored", "layout"),
+    [
+        (0, False, ["red", "green", "blue", "white"]),
+        (90, False, ["green", "white", "red", "blue"]),
+        (180, False, ["white", "blue", "green", "red"]),
+        (270, False, ["blue", "red", "white", "green"]),
+        (0, True, ["green", "red", "white", "blue"]),
+    ],
+)
+def test_pictures_are_turned_upright(
+    rotation: int, mirrored: bool, layout: list[str], tmp_path: Path
+) -> None:
+    """Corners are named from left to right, above and below."""
     names = {(255, 0, 0): "red", (0, 255, 0): "green", (0, 0, 255): "blue", (255, 255, 255): "white"}
-
-    def layout(picture: np.ndarray) -> list[str]:
-        places = [picture[y, x] for y in (20, 60) for x in (30, 90)]
-        return [names[tuple(np.where(place > 127, 255, 0).tolist())] for place in places]
-
-    assert layout(upright.clips[0, 0]) == ["red", "green", "blue", "white"]
-    assert (
-        layout(turned.clips[0, 0])
-        == {
-            90: ["green", "white", "red", "blue"],
-            180: ["white", "blue", "green", "red"],
-            270: ["blue", "red", "white", "green"],
-        }[rotation]
+    video = Video(picture=corners, rotation=rotation, mirrored=mirrored)
+    result = decoded(
+        video.make(), tmp_path, At((0.0,)), VideoInput(frames=1, frame_rate_hz=1, height=80, width=120)
     )
-    expected = (160, 120) if rotation == 180 else (120, 160)
-    assert (turned.info.width, turned.info.height) == expected
+    places = [result.clips[0, 0, y, x] for y in (20, 60) for x in (30, 90)]
+    assert [names[tuple(np.where(place > 127, 255, 0).tolist())] for place in places] == layout
+    expected = (120, 160) if rotation in (90, 270) else (160, 120)
+    assert (result.info.width, result.info.height) == expected
 
 
 def test_letterbox_keeps_the_aspect_ratio(tmp_path: Path) -> None:

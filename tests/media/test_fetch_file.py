@@ -120,8 +120,12 @@ def test_a_link_that_is_changed_between_the_look_and_the_opening(
 
 
 def test_an_unreadable_file(root: Path, source: MediaSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(*_: object) -> None:
-        raise PermissionError(13, "Permission denied")
+    real_open = os.open
+
+    def denied(path: str, *args: int) -> int:
+        if path.endswith("clip.mp4"):
+            raise PermissionError(13, "Permission denied")
+        return real_open(path, *args)
 
     monkeypatch.setattr(os, "open", denied)
     with pytest.raises(SourceForbidden, match="Permission denied"):

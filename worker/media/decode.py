@@ -124,7 +124,7 @@ def _media_info(
 ) -> MediaInfo:
     with foreign_errors("describe"):
         width, height = Orientation.of(frame).shown_size(frame.width, frame.height)
-        container_name, codec = container.format.name.split(",")[0], stream.codec_context.name
+        container_name, codec = container.format.name.split(",")[0], stream.codec.canonical_name
     return MediaInfo(
         container=container_name,
         video_codec=codec,

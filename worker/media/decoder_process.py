@@ -11,6 +11,7 @@ nothing is left after ``kill -9``; media and frames travel as descriptors of fil
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import json
@@ -150,7 +151,7 @@ def _confine(config: DecoderConfig, server_pid: int) -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(limit, (value, value))
-    with open("/proc/self/oom_score_adj", "w") as file:
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")  # when the machine is short of memory, this process goes first
 
 

@@ -9,10 +9,11 @@ shrinking before it is mapped.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
+import math
 import mmap
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ def error_answer(error: MediaError) -> bytes:
 def parse_answer(message: bytes) -> dict[str, Any]:
     try:
         answer = json.loads(message)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DecoderCrashed("the decoder process gave an answer that makes no sense") from error
     if not isinstance(answer, dict):
         raise DecoderCrashed("the decoder process gave an answer that makes no sense")
@@ -98,8 +99,8 @@ def _mapped(fields: dict[str, Any], memory_fd: int, request: DecodeRequest) -> D
     memory = mmap.mmap(memory_fd, os.fstat(memory_fd).st_size, access=mmap.ACCESS_COPY)
     starts_s = tuple(float(start) for start in fields["starts_s"])
     count, places = len(starts_s), fields["places"]
-    if not count:
-        raise ValueError("no clips")
+    if not count or not _ascend(starts_s):
+        raise ValueError("clips must have ascending start times")
     log_mel = None
     if request.audio is not None and "log_mel" in places:
         shape = (count, request.audio.frames, request.audio.mels)
@@ -110,8 +111,13 @@ def _mapped(fields: dict[str, Any], memory_fd: int, request: DecodeRequest) -> D
         pts_s=_array(memory, np.float64, (count, request.video.frames), places["pts_s"]),
         starts_s=starts_s,
         log_mel=log_mel,
-        decode_s=float(fields["decode_s"]),
+        decode_s=_finite(fields["decode_s"]),
     )
+
+
+def _ascend(times_s: tuple[float, ...]) -> bool:
+    inside = all(math.isfinite(time_s) and time_s >= 0 for time_s in times_s)
+    return inside and all(before < after for before, after in itertools.pairwise(times_s))
 
 
 def _array(memory: mmap.mmap, dtype: type[Any], shape: tuple[int, ...], place: int) -> npt.NDArray[Any]:
@@ -127,17 +133,18 @@ def _media_info(fields: dict[str, Any]) -> MediaInfo:
         video_codec=_printable(fields["video_codec"]),
         width=int(fields["width"]),
         height=int(fields["height"]),
-        fps=float(fields["fps"]),
-        duration_s=float(fields["duration_s"]),
+        fps=_finite(fields["fps"]),
+        duration_s=_finite(fields["duration_s"]),
         has_audio=bool(fields["has_audio"]),
     )
 
 
+def _finite(value: Any) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is not a number")
+    return float(value)
+
+
 def _printable(text: object) -> str:
     """Text of unknown origin, fit for logs and verdicts."""
-    return "".join(_characters(str(text)[:_TEXT_LENGTH]))
-
-
-def _characters(text: str) -> Iterator[str]:
-    for character in text:
-        yield character if character.isprintable() else "?"
+    return "".join(c if c.isprintable() else "?" for c in str(text)[:_TEXT_LENGTH])
