@@ -38,21 +38,21 @@ message.max.bytes=67108864
 class KafkaNode:
     """`with KafkaNode(home, folder) as node: node.bootstrap`"""
 
-    def __init__(self, home: Path, folder: Path) -> None:
+    def __init__(self, home: Path, folder: Path, extra: str = "") -> None:
+        """``extra``: further properties; of two equal names the later counts."""
         self._home = home
         self._log = folder / "node.log"
         self._properties = folder / "node.properties"
         self.data = folder / "data"
         self.port = _free_port()
-        self._properties.write_text(
-            NODE_PROPERTIES.format(
-                listen="127.0.0.1",
-                client=self.port,
-                advertised=self.port,
-                controller=_free_port(),
-                data=self.data,
-            )
+        properties = NODE_PROPERTIES.format(
+            listen="127.0.0.1",
+            client=self.port,
+            advertised=self.port,
+            controller=_free_port(),
+            data=self.data,
         )
+        self._properties.write_text(properties + extra)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
