@@ -328,6 +328,22 @@ def test_a_closed_pool_refuses() -> None:
         pool.decode(media(GOOD), REQUEST, soon())
 
 
+def test_closing_ends_jobs_that_still_run() -> None:
+    pool = DecodePool(DecodeSettings(processes=1), CLOCK)
+    pool.start()
+    server, (stopped,) = server_pid(pool), decoders(pool)
+    os.kill(stopped, signal.SIGSTOP)
+    with ThreadPoolExecutor(2) as threads:
+        jobs = [threads.submit(pool.decode, media(GOOD), REQUEST, soon()) for _ in range(2)]
+        assert eventually(lambda: pool._idle.qsize() == 0)
+        pool.close()
+        for job in jobs:
+            with pytest.raises(DecoderCrashed):
+                job.result(10)
+    assert eventually(lambda: not alive(server) and not alive(stopped))
+    assert pool._server._process is None
+
+
 WORKER = """
 import sys, time
 from worker.clock import SystemClock

@@ -66,6 +66,7 @@ class ForkServer:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._closed = False
 
     def fork(self) -> DecoderProcess:
         """A new decoder process. Raises OSError when there can be none."""
@@ -79,6 +80,8 @@ class ForkServer:
     def exit_status(self, decoder: DecoderProcess) -> int | None:
         """Of a process that has ended, as in subprocess; None: unknown. Asking also buries it."""
         with self._lock:
+            if self._control is None:
+                return None
             try:
                 answer, _ = self._ask({"do": "bury", "pid": decoder.pid})
             except OSError:
@@ -87,7 +90,9 @@ class ForkServer:
             return status if isinstance(status, int) else None
 
     def close(self) -> None:
+        """End it and every decoder process; there will be no other."""
         with self._lock:
+            self._closed = True
             self._stop()
 
     def _fork(self) -> DecoderProcess:
@@ -115,6 +120,8 @@ class ForkServer:
         return json.loads(answer), received
 
     def _start(self) -> socket.socket:
+        if self._closed:
+            raise ConnectionError("the fork server is closed")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(_ANSWER_S)
         environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
