@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from trainer.speed import Speed, measure
 
 METRICS_FILE = "metrics.json"
 CARD_FILE = "README.md"
+GPU_PROVIDERS = ("cuda", "tensorrt")
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,11 @@ def write_artifact(
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".writing-") as folder:
         fresh = Path(folder) / config.version
         fresh.mkdir()
-        spec = _spec(config, evaluation, shipped, fresh)
-        speeds = measure(spec, fresh)
+        unmeasured = _spec(config, evaluation, shipped, fresh)
+        speeds = measure(unmeasured, fresh)
         for speed in speeds:
             log(f"{speed.variant} on {speed.provider}: {speed.median_ms_per_clip:.1f} ms a clip")
+        spec = with_providers(unmeasured, speeds)
         write_spec(fresh, spec)
         metrics = _metrics(config, evaluation, shipped, speeds)
         (fresh / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n")
@@ -77,15 +79,33 @@ def _spec(config: TrainConfig, evaluation: Evaluation, shipped: Shipped, folder:
         audio=config.audio,
         aggregation=config.aggregation,
         variants=(
-            _variant(shipped.int8, folder, "int8", "int8", ("openvino", "cpu")),
-            _variant(shipped.fp32, folder, "fp32", "fp32", ("cuda", "tensorrt")),
+            _variant(shipped.int8, folder, "int8", "int8"),
+            _variant(shipped.fp32, folder, "fp32", "fp32"),
         ),
         trained_on=f"{config.data.note or config.data.manifest}; weights refitted on all of it, "
         f"figures and calibration from held-out folds by source",
     )
 
 
-def _variant(source: Path, folder: Path, name: str, precision: Any, providers: tuple[str, ...]) -> Variant:
+def with_providers(spec: ModelSpec, speeds: Sequence[Speed]) -> ModelSpec:
+    """Each provider named by the variant that was fastest on it; GPUs, not measured here, by FP32.
+
+    The CUDA provider has no INT8 convolutions, so FP32 is the safe one there.
+    """
+    fastest: dict[str, str] = {}
+    for speed in sorted(speeds, key=lambda speed: speed.least_ms_per_clip, reverse=True):
+        fastest[speed.provider] = speed.variant
+    fastest |= dict.fromkeys(GPU_PROVIDERS, "fp32")
+    variants = tuple(
+        variant.model_copy(
+            update={"providers": tuple(p for p, name in fastest.items() if name == variant.name)}
+        )
+        for variant in spec.variants
+    )
+    return spec.model_copy(update={"variants": variants})
+
+
+def _variant(source: Path, folder: Path, name: str, precision: Any) -> Variant:
     file = folder / f"{name}.onnx"
     shutil.copyfile(source, file)
     return Variant(
@@ -94,7 +114,7 @@ def _variant(source: Path, folder: Path, name: str, precision: Any, providers: t
         sha256=file_sha256(file),
         size_bytes=file.stat().st_size,
         precision=precision,
-        providers=providers,
+        providers=(),
     )
 
 

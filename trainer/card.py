@@ -44,8 +44,8 @@ def _figures(config: TrainConfig, label: Judged) -> str:
     return f"""## {label.name}: held-out figures
 
 Every video was scored by a network that had not seen its source: {folds} folds by source,
-{found.videos} videos ({found.positives} positive) of {found.sources} sources. A fold's temperature and bias come
-from the other folds.
+{found.videos} videos ({found.positives} positive) of {found.sources} sources.
+A fold's temperature and bias come from the other folds.
 **The weights that ship were trained once more on all videos and are not scored on them.**
 
 | | accuracy | AUC |
@@ -66,8 +66,8 @@ Expected calibration error: {found.calibration_error_before:.3f} before calibrat
 def _band(config: TrainConfig, label: Judged) -> str:
     low, high = label.band
     return (
-        f"Threshold {label.threshold:.2f} and uncertainty band [{low:.3f}, {high:.3f}) on calibrated probability, "
-        f"chosen on the held-out scores of all folds together:\n"
+        f"Threshold {label.threshold:.2f} and uncertainty band [{low:.3f}, {high:.3f}) on calibrated "
+        f"probability, chosen on the held-out scores of all folds together:\n"
         f"{config.calibrate.missed:.0%} of positive videos lie below the band and "
         f"{config.calibrate.false_alarms:.0%} of negative ones above it. "
         f"{label.figures.band_share:.0%} of the videos lie inside."

@@ -14,7 +14,7 @@ from models.spec import VideoInput
 from trainer.data.dataset import Batch
 from trainer.export import check_parity, export_onnx, session
 
-AUDIO_FRAMES, MELS, LABELS = 40, 64, 2
+AUDIO_FRAMES, MELS, SAMPLES, LABELS = 40, 64, 3_200, 2
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,26 @@ class Case:
     size: int
 
 
+TRANSFORMER = {"patch": 16, "dimension": 32, "depth": 2, "heads": 2}
+
 SMALL = {
+    "frames_resnet": Case({"depth": 10, "width": 8, "pooling": "attention"}, 4, 32),
+    "frames_lite": Case({"size": 1, "pooling": "difference"}, 3, 64),
+    "cnn_lstm": Case({"depth": 10, "width": 8, "hidden": 8}, 4, 32),
+    "c3d": Case({"width": 4, "hidden": 16}, 8, 48),
+    "c3d_global": Case({"width": 4}, 8, 32),
+    "i3d": Case({"depth": 50, "width": 8}, 8, 32),
+    "i3d_lite": Case({}, 3, 64),
+    "two_stream": Case({"fusion": "weighted", "depth": 10, "width": 8}, 4, 32),
+    "timesformer": Case({"attention": "divided", **TRANSFORMER}, 4, 32),
+    "vivit": Case({"tubelet": 2, "time_depth": 1, **TRANSFORMER}, 4, 32),
+    "videomae": Case({"tubelet": 2, **TRANSFORMER}, 4, 32),
+    "early_exit": Case({"depth": 10, "width": 8, "exits": (0, 2)}, 8, 32),
+    "audio_log_mel": Case({}, 2, 32),
+    "audio_mfcc": Case({"mels": 64, "coefficients": 20}, 2, 32),
+    "audio_waveform": Case({"filters": 8}, 2, 32),
+    "frames_resnet_av": Case({"fusion": "early", "depth": 10, "width": 8}, 4, 32),
+    "frames_lite_av": Case({"fusion": "weighted"}, 3, 64),
     "r2plus1d": Case({"depth": 10, "width": 8}, 8, 32),
     "r2plus1d_lite": Case({}, 4, 64),
     "slowfast": Case({"depth": 18, "width": 8}, 8, 64),
@@ -53,15 +72,29 @@ def build(family: str, seed: int = 0) -> nn.Module:
     return registry.build(family, case.arguments, video, LABELS)
 
 
+@dataclass(frozen=True)
+class FlowBatch(Batch):
+    flow: Tensor  # (N, T - 1, H, W, 2) uint8
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        return (self.clips, self.flow)
+
+
 def batch(family: str, count: int = 2) -> Batch:
-    case = SMALL[family]
+    case, made = SMALL[family], registry.FAMILIES[family]
     generator = torch.Generator().manual_seed(1)
     shape = (count, case.frames, case.size, case.size, 3)
     clips = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
     log_mel = has_audio = None
-    if registry.FAMILIES[family].hears:
-        log_mel = torch.rand((count, AUDIO_FRAMES, MELS), generator=generator)
+    if made.hears:
+        form = (count, SAMPLES) if made.sound == "waveform" else (count, AUDIO_FRAMES, MELS)
+        log_mel = torch.rand(form, generator=generator)
         has_audio = torch.ones(count)
+    if made.flow:
+        shape = (count, case.frames - 1, case.size, case.size, 2)
+        flow = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        return FlowBatch(clips, None, None, torch.zeros(count, LABELS), flow)
     return Batch(clips, log_mel, has_audio, torch.zeros(count, LABELS))
 
 
@@ -74,7 +107,7 @@ def test_logits_are_finite_and_depend_on_the_clip_alone(family: str) -> None:
     with torch.inference_mode():
         together = network(*inputs)
         alone = network(*(tensor[:1] for tensor in inputs))
-    assert together.shape == (2, LABELS)
+    assert together.shape == ((2, 3, LABELS) if registry.FAMILIES[family].exits else (2, LABELS))
     assert torch.isfinite(together).all()
     torch.testing.assert_close(together[:1], alone, atol=1e-4, rtol=1e-4)
     assert not torch.equal(together[0], together[1])
@@ -138,7 +171,7 @@ def test_networks_on_lite_blocks_start_from_a_whole_checkpoint(family: str) -> N
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("r3d", {}, "unknown architecture 'r3d', known: r2plus1d, "),
+        ("r3d", {}, "unknown architecture 'r3d', known: audio_log_mel, .*, r2plus1d, "),
         ("r2plus1d", {"breadth": 3}, r"architecture r2plus1d\(breadth=3\): .*breadth"),
         ("slowfast", {"alpha": 3}, "frames 8 must be a multiple of alpha 3"),
         ("slowfast", {"width": 12}, "width 12 must be a multiple of beta 8"),

@@ -1,0 +1,125 @@
+"""Rolls, clips and training samples, through the decoder that serving uses."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.spec import AudioInput, VideoInput
+from tests.synthesis import Video, number_of
+from trainer.config import Augment, Data
+from trainer.data.augment import training_sample
+from trainer.data.rolls import ClipCache, Roll, RollShape
+
+VIDEO = VideoInput(frames=4, frame_rate_hz=5, height=40, width=60)
+AUDIO = AudioInput(frames=80)
+PLAIN = Augment(speed=(1.0, 1.0), area=(1.0, 1.0), stretch=1.0, flip=0.0, light=0.0, grey=0.0, sound_gain=0.0)
+DATA = Data(root=Path(), manifest=Path(), roll_seconds=3.0, oversampling=2, margin=0.5)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ClipCache:
+    return ClipCache(tmp_path / "cache")
+
+
+@pytest.fixture
+def numbered(tmp_path: Path) -> Path:
+    return Video(duration_s=2.0, fps=20.0, tone_hz=1000.0).write(tmp_path / "numbered.mp4")
+
+
+def test_a_roll_is_finer_than_the_input_and_ends_with_the_video(cache: ClipCache, numbered: Path) -> None:
+    roll = cache.roll(numbered, RollShape.of(VIDEO, AUDIO, DATA))
+    assert roll.frames.shape == (20, 60, 90, 3)  # 2 s at 10 Hz, half again as high and wide
+    assert roll.frame_rate_hz == 10
+    assert [number_of(np.asarray(frame)) for frame in roll.frames] == list(range(0, 40, 2))
+    assert roll.log_mel is not None
+    assert roll.log_mel.shape == (300, 64)
+
+
+def test_clips_are_those_that_serving_takes(cache: ClipCache, numbered: Path) -> None:
+    clips = cache.clips(numbered, VIDEO, AUDIO, count=8)
+    assert clips.frames.shape == (3, 4, 40, 60, 3)  # 0.8 s each cover 2 s in three
+    assert number_of(np.asarray(clips.frames[1, 0])) == 12
+    assert clips.log_mel is not None
+    assert clips.log_mel.shape == (3, 80, 64)
+
+
+def test_what_was_decoded_is_read_from_the_cache(cache: ClipCache, numbered: Path) -> None:
+    first = cache.clips(numbered, VIDEO, None, count=8)
+    written = {file: file.stat().st_mtime_ns for file in cache.folder.iterdir()}
+    second = cache.clips(numbered, VIDEO, None, count=8)
+    assert np.array_equal(first.frames, second.frames)
+    assert {file: file.stat().st_mtime_ns for file in cache.folder.iterdir()} == written
+
+
+def test_a_changed_file_is_decoded_again(cache: ClipCache, numbered: Path) -> None:
+    before = len(cache.clips(numbered, VIDEO, None, count=8).frames)
+    Video(duration_s=0.8, fps=20.0).write(numbered)
+    assert (before, len(cache.clips(numbered, VIDEO, None, count=8).frames)) == (3, 1)
+
+
+def test_a_silent_video_has_no_spectrogram(cache: ClipCache, tmp_path: Path) -> None:
+    silent = Video(duration_s=1.0).write(tmp_path / "silent.mp4")
+    assert cache.roll(silent, RollShape.of(VIDEO, AUDIO, DATA)).log_mel is None
+
+
+def roll_of_numbers(frames: int) -> Roll:
+    """Frame i is grey i * 5; spectrogram row j is j / 1000."""
+    pictures = np.broadcast_to(
+        (np.arange(frames) * 5).astype(np.uint8)[:, None, None, None], (frames, 50, 70, 3)
+    )
+    log_mel = np.broadcast_to(np.arange(300, dtype=np.float32)[:, None] / 1000, (300, AUDIO.mels))
+    return Roll(pictures, 10.0, log_mel)
+
+
+def shades(roll: Roll, augment: Augment, seed: int, audio: AudioInput | None = None) -> list[int]:
+    sample = training_sample(roll, VIDEO, audio, augment, np.random.default_rng(seed))
+    assert sample.clip.shape == (4, 40, 60, 3)
+    return [round(float(frame.mean()) / 5) for frame in sample.clip]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_frames_keep_the_distance_of_the_input(seed: int) -> None:
+    first, *rest = shades(roll_of_numbers(20), PLAIN, seed)
+    assert rest == [first + 2, first + 4, first + 6]
+
+
+def test_speed_changes_the_distance() -> None:
+    assert np.ptp(shades(roll_of_numbers(40), PLAIN.model_copy(update={"speed": (2.0, 2.0)}), 0)) == 12
+
+
+def test_a_short_video_stays_on_its_last_frame() -> None:
+    assert shades(roll_of_numbers(5), PLAIN, 0) == [0, 2, 4, 4]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sound_starts_with_the_clip(seed: int) -> None:
+    sample = training_sample(roll_of_numbers(20), VIDEO, AUDIO, PLAIN, np.random.default_rng(seed))
+    assert sample.log_mel is not None
+    first_s = float(sample.clip[0].mean()) / 5 / 10  # presentation time of the first frame
+    assert float(sample.log_mel[0, 0]) * 1000 * AUDIO.hop_s == pytest.approx(first_s, abs=0.06)
+
+
+def test_sound_after_the_end_is_silence() -> None:
+    roll = Roll(roll_of_numbers(8).frames, 10.0, np.zeros((50, AUDIO.mels), np.float32))
+    sample = training_sample(roll, VIDEO, AUDIO, PLAIN, np.random.default_rng(0))
+    assert sample.log_mel is not None
+    assert set(sample.log_mel[:50].unique().tolist()) <= {0.0, -1.0}
+    assert (sample.log_mel[50:] == -1.0).all()
+
+
+def test_a_picture_changes_the_same_way_in_every_frame() -> None:
+    still = Roll(
+        np.broadcast_to(np.arange(70, dtype=np.uint8)[None, None, :, None] * 3, (20, 50, 70, 3)), 10.0, None
+    )
+    sample = training_sample(still, VIDEO, None, Augment(flip=1.0), np.random.default_rng(0))
+    assert (sample.clip == sample.clip[:1]).all()
+    assert float(sample.clip[0, 0, 0, 0]) > float(sample.clip[0, 0, -1, 0])  # mirrored
+
+
+def test_the_same_seed_gives_the_same_sample() -> None:
+    first, second = (
+        training_sample(roll_of_numbers(20), VIDEO, AUDIO, Augment(), np.random.default_rng(7))
+        for _ in range(2)
+    )
+    assert first.clip.equal(second.clip)

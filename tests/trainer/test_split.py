@@ -1,0 +1,71 @@
+"""No source stands on both sides of a split."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests import parts
+from trainer.data.manifest import Example, read_manifest
+from trainer.data.split import grouped_folds
+
+
+def example(index: int, label: str, group: str, fold: str = "") -> Example:
+    return Example(Path(f"{index}.mp4"), label, group, fold)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("yn"), st.integers(0, 11)), min_size=20, max_size=80))
+def test_groups_are_whole_and_every_example_is_tested_once(rows: list[tuple[str, int]]) -> None:
+    examples = [example(i, label, f"g{group}") for i, (label, group) in enumerate(rows)]
+    if len({row[1] for row in rows}) < 4:
+        return
+    splits = grouped_folds(examples, 4)
+    assert sorted(i for split in splits for i in split.test) == list(range(len(examples)))
+    for split in splits:
+        train, test = ({examples[i].group for i in side} for side in (split.train, split.test))
+        assert not train & test
+        assert len(split.train) + len(split.test) == len(examples)
+
+
+def test_labels_are_spread() -> None:
+    examples = [example(i, "yes" if i < 20 else "no", f"g{i // 2}") for i in range(40)]
+    for split in grouped_folds(examples, 5):
+        assert Counter(examples[i].label for i in split.test) == {"yes": 4, "no": 4}
+
+
+def test_the_order_of_examples_does_not_matter() -> None:
+    examples = [example(i, "yn"[i % 2], f"g{i % 7}") for i in range(30)]
+    forwards = {e.group: s.name for s in grouped_folds(examples, 3) for e in (examples[i] for i in s.test)}
+    turned = examples[::-1]
+    backwards = {e.group: s.name for s in grouped_folds(turned, 3) for e in (turned[i] for i in s.test)}
+    assert forwards == backwards
+
+
+def test_fixed_folds_are_kept() -> None:
+    examples = [example(i, "y", f"g{i}", fold) for i, fold in enumerate("2112")]
+    assert [(s.name, s.train, s.test) for s in grouped_folds(examples, 5)] == [
+        ("1", (0, 3), (1, 2)),
+        ("2", (1, 2), (0, 3)),
+    ]
+
+
+def test_a_fixed_fold_that_tears_a_group_is_refused() -> None:
+    examples = [example(0, "y", "a", "1"), example(1, "n", "a", "2")]
+    with pytest.raises(ValueError, match=r"fold 1: group\(s\) on both sides: a"):
+        grouped_folds(examples, 2)
+
+
+def test_one_fold_is_no_split() -> None:
+    with pytest.raises(ValueError, match="at least two folds"):
+        grouped_folds([example(0, "y", "a", "1"), example(1, "n", "b", "1")], 2)
+
+
+def test_the_folds_of_the_violence_set_hold() -> None:
+    root = parts.data_dir()
+    examples = read_manifest(root / "scfd256" / "manifest.csv", root)
+    splits = grouped_folds(examples, 5)
+    assert len(examples) == 300
+    assert [split.name for split in splits] == ["1", "2", "3", "4", "5"]

@@ -1,0 +1,138 @@
+"""One command from a manifest to an artifact, on videos made here; and what it says when it cannot."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from models.spec import read_spec
+from tests.synthesis import Pixels, Video, moving_square
+from trainer.cli import train
+from trainer.config import ConfigError, TrainConfig, read_config
+from trainer.fit import learning_rate_factor
+
+CONFIGS = Path(__file__).resolve().parents[2] / "trainer" / "configs"
+
+
+def standing_square(index: int, width: int, height: int) -> Pixels:
+    return moving_square(3, width, height)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve videos of six sources: in half of them a square moves."""
+    root = tmp_path_factory.mktemp("data")
+    with (root / "manifest.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "group"])
+        for index in range(12):
+            moves = index % 2 == 0
+            size = (64 + 16 * (index % 3), 64)
+            video = Video(duration_s=1.0, size=size, picture=moving_square if moves else standing_square)
+            video.write(root / f"{index}.mp4")
+            writer.writerow([f"{index}.mp4", "moving" if moves else "standing", f"source{index // 2}"])
+    return root
+
+
+def tiny(data: Path, **changes: object) -> dict[str, object]:
+    return {
+        "name": "tiny-filter",
+        "version": "0.0.1",
+        "role": "filter",
+        "data": {"root": str(data), "manifest": "manifest.csv", "note": "squares", "folds": 2},
+        "labels": [{"name": "motion", "positives": ["moving"]}],
+        "video": {"frames": 4, "frame_rate_hz": 8, "height": 32, "width": 32},
+        "architecture": {"name": "r2plus1d", "arguments": {"depth": 10, "width": 4}},
+        "fit": {"epochs": 2, "batch": 4},
+        "quantise": {"videos": 4},
+        # A network that has hardly learnt says the same to everything, so agreement is no news here.
+        "gate": {"int8_probability": 1.0, "int8_agreement": 0.0},
+        **changes,
+    }
+
+
+def run(folder: Path, config: dict[str, object]) -> tuple[int, str]:
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    places = ["--cache", str(folder / "cache"), "--artifacts", str(folder / "artifacts")]
+    result = CliRunner().invoke(train, ["--config", str(file), "--jobs", "1", *places])
+    return result.exit_code, result.output
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_one_command_makes_an_artifact(data: Path, tmp_path: Path) -> None:
+    code, output = run(tmp_path, tiny(data))
+    assert code == 0, output
+    folder = tmp_path / "artifacts" / "tiny-filter" / "0.0.1"
+    assert output.endswith(f"installed {folder}\n")
+    spec = read_spec(folder)
+    assert spec.label_names == ("motion",)
+    assert spec.labels[0].training_prevalence == 0.5
+    assert {variant.name for variant in spec.variants} == {"fp32", "int8"}
+    assert {p for variant in spec.variants for p in variant.providers} >= {"cpu", "cuda", "tensorrt"}
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["labels"][0]["figures"]["videos"] == 12
+    assert TrainConfig.model_validate(metrics["config"]).name == "tiny-filter"
+    card = (folder / "README.md").read_text()
+    assert "are not scored on them" in card
+    assert "| chance | 50.0% |" in card
+    assert sorted(file.name for file in folder.parent.iterdir()) == ["0.0.1"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_closed_gate_writes_nothing(data: Path, tmp_path: Path) -> None:
+    code, output = run(tmp_path, tiny(data, gate={"parity": 1e-12}))
+    assert code == 1
+    assert "logits differ from torch by" in output
+    assert not (tmp_path / "artifacts").exists()
+
+
+def test_training_data_that_is_not_there_is_named(tmp_path: Path) -> None:
+    code, output = run(tmp_path, tiny(tmp_path / "nowhere"))
+    assert code == 1
+    assert "nowhere/manifest.csv" in output
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"role": "judge"}, "role: Input should be 'filter' or 'escalation'"),
+        ({"fit": {"epochs": 0}}, "fit.epochs: Input should be greater than or equal to 1"),
+        ({"colour": "red"}, "colour: Extra inputs are not permitted"),
+        ({"audio": {"frames": 10}}, "audio lasts 0.1 s but a clip 0.5 s"),
+    ],
+)
+def test_configuration_errors_name_the_field(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(tiny(tmp_path, **change)))
+    with pytest.raises(ConfigError) as caught:
+        read_config(file)
+    assert message in str(caught.value)
+    assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_shipped_configurations_are_valid(file: Path) -> None:
+    assert read_config(file).role in ("filter", "escalation")
+
+
+def test_filter_and_escalation_look_at_the_same_stretch_of_time() -> None:
+    lengths = {read_config(CONFIGS / f"{name}.yaml").video.clip_s for name in ("filter", "escalation")}
+    assert len(lengths) == 1
+
+
+@pytest.mark.parametrize(
+    ("share", "factor"), [(0.0, 0.01), (0.05, 0.5), (0.1, 1.0), (0.55, 0.5), (1.0, 0.0), (1.5, 0.0)]
+)
+def test_learning_rate(share: float, factor: float) -> None:
+    assert learning_rate_factor(share, warmup=0.1) == pytest.approx(factor)
+
+
+def test_learning_rate_without_warm_up() -> None:
+    assert np.isclose(learning_rate_factor(0.0, warmup=0.0), 1.0)
