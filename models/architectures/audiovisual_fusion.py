@@ -16,19 +16,6 @@ from models.architectures.sound import LogMelFront, SoundTrunk
 from models.spec import VideoInput
 
 
-class ModalityDropout(nn.Module):
-    """has_audio (N,) 0 or 1 to the same with, while training, this share of the ones taken away."""
-
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        self.share = share
-
-    def forward(self, has_audio: Tensor) -> Tensor:
-        if not self.training:
-            return has_audio
-        return has_audio * (torch.rand_like(has_audio) >= self.share).to(has_audio.dtype)
-
-
 class FusedAudioVisual(nn.Module):
     """Clips (N, T, H, W, 3) uint8, log_mel (N, frames, mels), has_audio (N,) 0 or 1 to (N, labels) logits."""
 
@@ -39,15 +26,20 @@ class FusedAudioVisual(nn.Module):
         self.visual = visual
         self.sound = sound
         self.fusion = fusion
-        self.kept = ModalityDropout(sound_dropout)
+        self.sound_dropout = sound_dropout  # share of training clips whose sound is taken away
 
     @property
     def pretrained(self) -> LiteTrunk | None:
         return self.visual.pretrained
 
     def forward(self, clips: Tensor, log_mel: Tensor, has_audio: Tensor) -> Tensor:
-        logits: Tensor = self.fusion(self.visual(clips), self.sound(log_mel), self.kept(has_audio))
+        logits: Tensor = self.fusion(self.visual(clips), self.sound(log_mel), self._kept(has_audio))
         return logits
+
+    def _kept(self, has_audio: Tensor) -> Tensor:
+        if not self.training:
+            return has_audio
+        return has_audio * (torch.rand_like(has_audio) >= self.sound_dropout).to(has_audio.dtype)
 
 
 def build_frames_lite_av(

@@ -70,6 +70,9 @@ class ScaledLiteTrunk(LiteTrunk):
         self.features = FEATURES
         self._conv_head = SameConv2d(width, FEATURES, 1, bias=False)
         self._bn1 = nn.BatchNorm2d(FEATURES, eps=1e-3, momentum=0.01)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=math.sqrt(2.0 / _fan_out(module)))
 
     def feature_map(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, 1280, H / 32, W / 32)."""
@@ -78,6 +81,11 @@ class ScaledLiteTrunk(LiteTrunk):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.feature_map(images).flatten(2).mean(2)  # (N, 1280, positions) to (N, 1280)
+
+
+def _fan_out(conv: nn.Conv2d) -> int:
+    """Outputs that one input reaches inside its group; torch's own count forgets groups."""
+    return conv.out_channels * conv.kernel_size[0] * conv.kernel_size[1] // conv.groups
 
 
 class EfficientNetLite(ScaledLiteTrunk):
