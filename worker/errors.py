@@ -24,6 +24,7 @@
     │   ├── ProviderMissing    provider_missing      the execution provider asked for does not run
     │   ├── ModelRunFailed     model_run_failed      this input made the model fail, others did not
     │   └── SessionBroken      session_broken        systemic: the model fails for every input
+    ├── DecodersUnavailable    decoders_unavailable  systemic: no decoder process can be started
     ├── DeadlineExceeded       deadline_exceeded     the upload's time is used up
     ├── PolicyError
     │   ├── PolicyInvalid      policy_invalid        the policy file is wrong; the process does not start
@@ -147,6 +148,11 @@ class ModelRunFailed(InferenceError):
 
 class SessionBroken(InferenceError):
     reason = "session_broken"
+    systemic = True
+
+
+class DecodersUnavailable(SluiceError):
+    reason = "decoders_unavailable"
     systemic = True
 
 

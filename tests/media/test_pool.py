@@ -23,6 +23,7 @@ from worker.clock import Deadline, SystemClock
 from worker.errors import (
     DeadlineExceeded,
     DecoderCrashed,
+    DecodersUnavailable,
     DecodeTimeout,
     MediaError,
     MediaLimit,
@@ -324,7 +325,7 @@ def test_a_closed_pool_refuses() -> None:
     pool = DecodePool(DecodeSettings(processes=1), CLOCK)
     pool.start()
     pool.close()
-    with pytest.raises(DecoderCrashed, match="closed"):
+    with pytest.raises(DecodersUnavailable, match="closed"):
         pool.decode(media(GOOD), REQUEST, soon())
 
 
@@ -338,7 +339,7 @@ def test_closing_ends_jobs_that_still_run() -> None:
         assert eventually(lambda: pool._idle.qsize() == 0)
         pool.close()
         for job in jobs:
-            with pytest.raises(DecoderCrashed):
+            with pytest.raises(DecodersUnavailable):
                 job.result(10)
     assert eventually(lambda: not alive(server) and not alive(stopped))
     assert pool._server._process is None

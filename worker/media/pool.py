@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from worker.clock import Clock, Deadline
-from worker.errors import DeadlineExceeded, DecoderCrashed, DecodeTimeout
+from worker.errors import DeadlineExceeded, DecoderCrashed, DecodersUnavailable, DecodeTimeout
 from worker.media.container import DecodeLimits
 from worker.media.decoder_process import DecoderConfig
 from worker.media.forkserver import DecoderProcess, ForkServer
@@ -53,7 +53,7 @@ class DecodePool:
                 stack.enter_context(self._checked_out(deadline))
 
     def decode(self, media: Media, request: DecodeRequest, deadline: Deadline) -> Decoded:
-        """Decode in one of the processes; blocks. Raises MediaError or DeadlineExceeded.
+        """Decode in one of the processes; blocks. Raises MediaError, DeadlineExceeded or DecodersUnavailable.
 
         A job whose process dies is tried once more in a new one. ``Decoded.clips`` is the memory that
         the decoder process wrote to: it is released with the last reference to its arrays.
@@ -70,7 +70,7 @@ class DecodePool:
         raise DecoderCrashed(f"two decoder processes died of this media, the last one by {died}")
 
     def close(self) -> None:
-        """End all processes; jobs that still run fail with DecoderCrashed."""
+        """End all processes; jobs that still run fail with DecodersUnavailable."""
         self._closed = True
         idle = []
         with contextlib.suppress(queue.Empty):
@@ -124,11 +124,11 @@ class DecodePool:
 
     def _make(self) -> DecoderProcess:
         if self._closed:
-            raise DecoderCrashed("the decode pool is closed")
+            raise DecodersUnavailable("the decode pool is closed")
         try:
             return self._server.fork()
         except OSError as error:
-            raise DecoderCrashed(f"no decoder process can be started: {error}") from error
+            raise DecodersUnavailable(f"no decoder process can be started: {error}") from error
 
     def _bury(self, decoder: DecoderProcess) -> None:
         decoder.kill()
