@@ -16,8 +16,8 @@ import importlib.util
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 import structlog
@@ -212,9 +212,7 @@ class Tail:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _start_at_the_end(self, partitions: Iterable[KafkaPartition]) -> None:
@@ -243,7 +241,7 @@ def create_topics(settings: KafkaSettings, topics: Sequence[TopicSpec]) -> tuple
         }
         for topic in topics
     }
-    with _translating(), _Admin(settings) as admin:
+    with _admin(settings) as admin:
         existing = set(admin.list_topics())
         new = {name: options for name, options in wanted.items() if name not in existing}
         if new:
@@ -254,14 +252,14 @@ def create_topics(settings: KafkaSettings, topics: Sequence[TopicSpec]) -> tuple
 
 def missing_topics(settings: KafkaSettings, names: Iterable[str]) -> tuple[str, ...]:
     """Those that the broker does not have, in the order given."""
-    with _translating(), _Admin(settings) as admin:
+    with _admin(settings) as admin:
         existing = set(admin.list_topics())
         return tuple(name for name in names if name not in existing)
 
 
 def committed_offsets(settings: KafkaSettings, topic: str) -> dict[int, int]:
     """Partition -> offset of the next record that the group will read, where it has committed one."""
-    with _translating(), _Admin(settings) as admin:
+    with _admin(settings) as admin:
         offsets = admin.list_group_offsets([settings.group_id])[settings.group_id]
         return {p.partition: o.offset for p, o in offsets.items() if p.topic == topic and o.offset >= 0}
 
@@ -286,29 +284,25 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._inner.lost(_ours(lost))
 
 
-class _translating:  # noqa: N801 - used like a function
+@contextmanager
+def _translating() -> Iterator[None]:
     """Raises our error for a foreign one."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, Exception) and not isinstance(error, SluiceError):
-            raise _translated(error) from error
+    try:
+        yield
+    except SluiceError:
+        raise
+    except Exception as error:
+        raise _translated(error) from error
 
 
-class _Admin:
-    def __init__(self, settings: KafkaSettings) -> None:
-        self._client = KafkaAdminClient(**options.connection(settings))
-
-    def __enter__(self) -> Any:
-        return self._client
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._client.close()
+@contextmanager
+def _admin(settings: KafkaSettings) -> Iterator[Any]:
+    with _translating():
+        admin = KafkaAdminClient(**options.connection(settings))
+        try:
+            yield admin
+        finally:
+            admin.close()
 
 
 def _group_consumer(settings: KafkaSettings) -> KafkaConsumer:
