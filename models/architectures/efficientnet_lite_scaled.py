@@ -79,8 +79,11 @@ class ScaledLiteTrunk(LiteTrunk):
         hidden = self.between(self.stem(images), 0, len(self._blocks))
         return functional.relu6(self._bn1(self._conv_head(hidden)))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def pooled(self, images: Tensor) -> Tensor:
         return self.feature_map(images).flatten(2).mean(2)  # (N, 1280, positions) to (N, 1280)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.pooled(images)
 
 
 def _fan_out(conv: nn.Conv2d) -> int:
@@ -96,5 +99,5 @@ class EfficientNetLite(ScaledLiteTrunk):
         self._fc = nn.Linear(FEATURES, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self._fc(super().forward(images))
+        logits: Tensor = self._fc(self.pooled(images))
         return logits

@@ -29,7 +29,7 @@ class FrameEncoder(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         frames = clips.shape[1]
         images = frames_as_images(self.normalise(clips))  # (N * T, 3, H, W)
-        features: Tensor = self.trunk(images)
+        features = self.trunk.pooled(images)
         return features.view(-1, frames, self.features)  # (N * T, F) to (N, T, F)
 
 

@@ -94,8 +94,11 @@ class ResNetTrunk(nn.Module):
         result: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(hidden))))
         return result
 
-    def forward(self, images: Tensor) -> Tensor:
+    def pooled(self, images: Tensor) -> Tensor:
         return self.feature_map(images).flatten(2).mean(2)  # (N, features, positions) to (N, features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.pooled(images)
 
 
 class ResNet(ResNetTrunk):
@@ -106,7 +109,7 @@ class ResNet(ResNetTrunk):
         self.fc = nn.Linear(self.features, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.fc(super().forward(images))
+        logits: Tensor = self.fc(self.pooled(images))
         return logits
 
 

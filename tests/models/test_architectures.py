@@ -91,11 +91,12 @@ def batch(family: str, count: int = 2) -> Batch:
         form = (count, SAMPLES) if made.sound == "waveform" else (count, AUDIO_FRAMES, MELS)
         log_mel = torch.rand(form, generator=generator)
         has_audio = torch.ones(count)
+    plain = Batch(clips, log_mel, has_audio, torch.zeros(count, LABELS))
     if made.flow:
         shape = (count, case.frames - 1, case.size, case.size, 2)
         flow = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-        return FlowBatch(clips, None, None, torch.zeros(count, LABELS), flow)
-    return Batch(clips, log_mel, has_audio, torch.zeros(count, LABELS))
+        return FlowBatch(**vars(plain), flow=flow)
+    return plain
 
 
 def test_every_family_has_a_case() -> None:
