@@ -14,7 +14,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.architectures.efficientnet_lite import SameConv2d
+from models.architectures.efficientnet_lite import LiteTrunk, SameConv2d
 from models.architectures.efficientnet_lite_scaled import ScaledLiteTrunk
 from models.architectures.frames import LITE, ChannelStatistics, NormaliseClips
 from models.architectures.motion import LinearHead
@@ -23,7 +23,10 @@ from models.spec import VideoInput
 
 
 class InflatedConv3d(nn.Conv3d):
-    """A 2-D convolution over ``frames`` frames: (N, C, T, H, W) to (N, C', T / stride, H', W')."""
+    """A 2-D convolution over ``frames`` frames: (N, C, T, H, W) to (N, C', T / stride, H', W').
+
+    Loads the image network's state dict as well as its own: a kernel without time is inflated then.
+    """
 
     def __init__(self, image: nn.Conv2d, frames: int, time_stride: int = 1) -> None:
         self.image_padding = (0, 0) if isinstance(image, SameConv2d) else _pair(image.padding)
@@ -39,6 +42,7 @@ class InflatedConv3d(nn.Conv3d):
         self.weight.data = inflated(image.weight.data, frames)
         if image.bias is not None and self.bias is not None:
             self.bias.data = image.bias.data.clone()
+        self.register_load_state_dict_pre_hook(_inflate_on_loading)  # type: ignore[no-untyped-call]
 
     def forward(self, clips: Tensor) -> Tensor:
         around = self.kernel_size[0] // 2
@@ -60,6 +64,12 @@ class InflatedSameConv3d(InflatedConv3d):
 def inflated(kernel: Tensor, frames: int) -> Tensor:
     """(C', C, H, W) to (C', C, frames, H, W) whose sum over time is the kernel."""
     return kernel.unsqueeze(2).repeat(1, 1, frames, 1, 1) / frames
+
+
+def _inflate_on_loading(conv: InflatedConv3d, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    kernel = state.get(f"{prefix}weight")
+    if kernel is not None and kernel.ndim == 4:
+        state[f"{prefix}weight"] = inflated(kernel, conv.kernel_size[0])
 
 
 # Name and convolution of the image network to frames of its kernel and its stride over time.
@@ -128,6 +138,10 @@ class I3D(nn.Module):
         self.normalise = NormaliseClips(statistics)
         self.trunk = trunk
         self.head = LinearHead(features, labels, dropout)
+
+    @property
+    def pretrained(self) -> LiteTrunk | None:
+        return self.trunk if isinstance(self.trunk, LiteTrunk) else None
 
     def forward(self, clips: Tensor) -> Tensor:
         logits: Tensor = self.head(self.trunk(self.normalise(clips)))

@@ -166,7 +166,7 @@ def test_networks_on_lite_blocks_start_from_a_whole_checkpoint(family: str) -> N
     checkpoint = EfficientNetLite0().state_dict()
     trunk = build(family).pretrained
     trunk.load_imagenet(checkpoint)  # type: ignore[operator, union-attr]
-    assert all(torch.equal(value, checkpoint[name]) for name, value in trunk.state_dict().items())  # type: ignore[operator, union-attr]
+    assert all(torch.equal(value, checkpoint[name]) for name, value in trunk.state_dict().items())  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from models.architectures.efficientnet_lite_scaled import EfficientNetLite
+from models.architectures.efficientnet_lite_scaled import EfficientNetLite, ScaledLiteTrunk
 from models.architectures.i3d import (
     InflatedConv3d,
     Plan,
+    build_i3d_lite,
     i3d_from_resnet,
     inflate,
     inflated,
@@ -17,7 +18,10 @@ from models.architectures.i3d import (
     resnet_plan,
 )
 from models.architectures.resnet import ResNet, ResNetTrunk
+from models.spec import VideoInput
 from tests.models import foreign
+
+VIDEO = VideoInput(frames=4, frame_rate_hz=8, height=64, width=64)
 
 
 def test_a_kernel_is_spread_over_time() -> None:
@@ -64,6 +68,18 @@ def test_the_image_network_stays_as_it_is() -> None:
     video = inflate(network, plan)
     nn.init.zeros_(video.get_parameter("conv1.weight"))
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_weights_of_the_image_network_load_into_the_inflated_one() -> None:
+    torch.manual_seed(0)
+    image, video = ScaledLiteTrunk(0), build_i3d_lite(VIDEO, 2)
+    foreign.unsettle(image)
+    trunk = video.pretrained
+    assert trunk is not None
+    trunk.load_imagenet(image.state_dict())
+    expected = inflate(image, lite_plan).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in trunk.state_dict().items())
+    trunk.load_state_dict(expected)  # and its own
 
 
 @pytest.mark.parametrize(
