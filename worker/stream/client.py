@@ -16,9 +16,9 @@ import importlib.util
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import structlog
 
@@ -105,17 +105,13 @@ class BrokerConsumer:
 
     def pause(self) -> None:
         for partition in self._consumer.assignment():
-            try:
+            with suppress(KeyError):  # revoked by the I/O thread since the line above
                 self._consumer.pause(partition)
-            except KeyError:  # revoked by the I/O thread since the line above
-                continue
 
     def resume(self) -> None:
         for partition in self._consumer.paused():
-            try:
+            with suppress(KeyError):
                 self._consumer.resume(partition)
-            except KeyError:
-                continue
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         try:
@@ -179,7 +175,7 @@ class BrokerProducer:
             log.warning("producer_close_failed", error=str(error))
 
 
-class Tail:
+class Tail(AbstractContextManager["Tail"]):
     """Reads all partitions of a topic, without a group, from the beginning or from now on."""
 
     def __init__(self, settings: KafkaSettings, topic: str, from_beginning: bool = False) -> None:
@@ -208,9 +204,6 @@ class Tail:
 
     def close(self) -> None:
         self._consumer.close(autocommit=False)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
