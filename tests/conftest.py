@@ -82,8 +82,7 @@ def embedded_cache() -> Iterator[str]:
 def redis_server() -> Iterator[str]:
     binary = shutil.which("redis-server")
     if binary is None:
-        parts.absent[REDIS_SERVER] = "not installed"
-        pytest.skip("redis-server is not installed (Valkey stands for it)")
+        parts.miss(REDIS_SERVER, "not installed; Valkey stands for it")
     with EmbeddedCache(Path(binary)) as url:
         yield url
 

@@ -104,6 +104,9 @@ def run_worker(settings: Settings) -> int:
     except SluiceError as error:
         log.error("worker_stopped", reason=error.reason, error=str(error))
         return 1
+    except Exception:
+        log.exception("worker_failed")
+        return 1
     return 0
 
 

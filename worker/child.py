@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pydantic import SecretStr
+
 from worker.configuration import variable_name
 from worker.errors import SluiceError
 from worker.settings import KafkaSettings
@@ -77,8 +79,8 @@ class WorkerProcess:
         return f"its log ends with:\n{self.log.read_text(errors='replace')[-LOG_TAIL_CHARACTERS:]}"
 
     def _settings(self, kafka: KafkaSettings) -> dict[str, str]:
-        given = kafka.model_dump(mode="json", exclude_defaults=True)
-        return {variable_name(("kafka", name)): str(value) for name, value in given.items()} | {
+        given = kafka.model_dump(exclude_defaults=True)
+        return {variable_name(("kafka", name)): _text(value) for name, value in given.items()} | {
             "SLUICE_TELEMETRY__HOST": HOST,
             "SLUICE_TELEMETRY__PORT": str(self.health_port),
             "SLUICE_TELEMETRY__LOG_FORMAT": "json",
@@ -90,3 +92,8 @@ class WorkerProcess:
                 return True
         except (urllib.error.URLError, OSError):
             return False
+
+
+def _text(value: object) -> str:
+    """As an environment variable; dumped as JSON, a secret would be a row of stars."""
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -65,7 +66,10 @@ def worker() -> None:
     """Moderate the uploads topic until SIGTERM."""
     from worker.app import run_worker
 
-    sys.exit(run_worker(load_settings()))
+    code = run_worker(load_settings())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # threads that were abandoned in the middle of an upload must not hold the process
 
 
 @cli.command()

@@ -32,7 +32,8 @@
     ├── CacheUnavailable       cache_unavailable     counted as a miss, never shown to an upload
     └── StreamError
         ├── BrokerUnavailable  broker_unavailable    retriable, systemic
-        └── PublishFailed      publish_failed        systemic: a verdict was not acknowledged
+        ├── PublishFailed      publish_failed        systemic: a verdict was not acknowledged
+        └── SystemicFailures   systemic_failures     systemic: most uploads fail through no fault of theirs
 
 `reason` is stable: verdicts, dead letters, metrics and docs share it.
 """
@@ -188,4 +189,9 @@ class BrokerUnavailable(StreamError):
 
 class PublishFailed(StreamError):
     reason = "publish_failed"
+    systemic = True
+
+
+class SystemicFailures(StreamError):
+    reason = "systemic_failures"
     systemic = True

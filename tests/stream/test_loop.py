@@ -9,9 +9,8 @@ import pytest
 
 from tests.brokers import FakeBrokerUnderTest, publish, wait_for
 from tests.stream.harness import Echo, running
-from worker.errors import PublishFailed, SessionBroken
+from worker.errors import PublishFailed, SessionBroken, SystemicFailures
 from worker.settings import KafkaSettings
-from worker.stream.failures import SystemicFailures
 from worker.stream.types import Outgoing, Record, TopicPartition
 
 pytestmark = pytest.mark.timeout(30)

@@ -5,13 +5,6 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from worker.errors import StreamError
-
-
-class SystemicFailures(StreamError):
-    reason = "systemic_failures"
-    systemic = True
-
 
 class FailureWindow:
     """Looks at the last ``size`` outcomes. Trips when ``share`` of the window failed systemically,

@@ -10,9 +10,9 @@ from enum import Enum
 from queue import Empty, SimpleQueue
 
 from worker.clock import Clock
-from worker.errors import UnreadableEvent
+from worker.errors import SystemicFailures, UnreadableEvent
 from worker.stream import dead_letter
-from worker.stream.failures import FailureWindow, SystemicFailures
+from worker.stream.failures import FailureWindow
 from worker.stream.offsets import Ticket
 from worker.stream.types import Outgoing, Producer, Record, Unreadable
 
