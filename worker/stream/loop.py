@@ -97,9 +97,6 @@ class StreamLoop:
             while self._stop is None:
                 self._turn()
             self._drain(self._stop)
-        except Exception as error:
-            self._log_fatal(error)
-            raise
         finally:
             abandoned = self._leave()
         return Finished(abandoned)
@@ -224,12 +221,6 @@ class StreamLoop:
         self._joined = False
         log.info("stopped", abandoned=abandoned)
         return abandoned
-
-    def _log_fatal(self, error: BaseException) -> None:
-        known = isinstance(error, SluiceError)
-        reason = error.reason if isinstance(error, SluiceError) else SluiceError.reason
-        said = f"{type(error).__name__}: {error}"
-        log.error("worker_failed", reason=reason, error=said, exc_info=None if known else error)
 
     # Small things.
 
