@@ -10,9 +10,9 @@ import pytest
 from tests.samples import INFO, VERSIONS, an_event
 from worker.cascade.decide import Outcome
 from worker.cascade.types import ContentScores, LabelVerdict, Segment, StageScores
+from worker.commands.show import labels_text, latency_text, segments_text
 from worker.errors import Undecodable
 from worker.messages import LabelSegment, Verdict
-from worker.show import labels_text, latency_text, segments_text
 from worker.verdicts import Subject, decided, failed, seconds_seen
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -81,7 +81,7 @@ def worker() -> None:
 @click.option("--keep", is_flag=True, help="Leave broker, cache and worker running until Ctrl-C.")
 def demo(media: Path | None, keep: bool) -> None:
     """Start a broker, a cache and a worker, publish uploads and show the verdicts."""
-    from worker.demo import run_demo
+    from worker.commands.demo import run_demo
 
     sys.exit(run_demo(media, keep=keep))
 
@@ -98,7 +98,7 @@ def demo(media: Path | None, keep: bool) -> None:
 @click.option("--upload-id", help="For a single upload; default: made from the file's name.")
 def publish(uploads: tuple[str, ...], broker: str | None, topic: str | None, **event: Any) -> None:
     """Publish files (inside the record) or URIs (s3://, https://, file://) as uploads."""
-    from worker.publish import publish_uploads
+    from worker.commands.publish import publish_uploads
 
     for upload_id in publish_uploads(_stream_settings(broker, uploads_topic=topic), uploads, **event):
         click.echo(upload_id)
@@ -111,7 +111,7 @@ def publish(uploads: tuple[str, ...], broker: str | None, topic: str | None, **e
 @click.option("--json", "as_json", is_flag=True, help="One verdict a line, as it is on the wire.")
 def watch(broker: str | None, topic: str | None, from_beginning: bool, as_json: bool) -> None:
     """Show verdicts as they arrive."""
-    from worker.watch import watch_verdicts
+    from worker.commands.watch import watch_verdicts
 
     watch_verdicts(
         _stream_settings(broker, verdicts_topic=topic), from_beginning=from_beginning, as_json=as_json
@@ -125,7 +125,7 @@ def watch(broker: str | None, topic: str | None, from_beginning: bool, as_json: 
 @click.option("--policy", help="Name of the policy to judge by.")
 def moderate(files: tuple[Path, ...], policy: str | None) -> None:
     """Judge FILES here, without a broker: one verdict a line on standard output, as JSON."""
-    from worker.local import moderate_files
+    from worker.commands.moderate import moderate_files
 
     moderate_files(load_settings(), files, policy)
 
@@ -144,7 +144,7 @@ def config(style: str) -> None:
 @cli.command()
 def models() -> None:
     """Print which models are installed, which are used, from where, and their sha256."""
-    from worker.models_list import describe_models
+    from worker.commands.models import describe_models
 
     for line in describe_models(load_settings().inference):
         click.echo(line)

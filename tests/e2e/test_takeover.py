@@ -19,11 +19,11 @@ import pytest
 from tests import parts
 from tests.brokers import RealBroker
 from worker.child import WorkerProcess
+from worker.commands.publish import upload_record
+from worker.commands.watch import verdicts
 from worker.messages import Verdict
-from worker.publish import upload_record
 from worker.settings import KafkaSettings
 from worker.stream.client import BrokerProducer, Tail
-from worker.watch import verdicts
 
 UPLOADS = 200
 PARTITIONS = 4

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.live import Live
 
+from worker.commands.show import verdict_table
 from worker.messages import Verdict
 from worker.settings import KafkaSettings
-from worker.show import verdict_table
 from worker.stream.client import Tail
 from worker.stream.types import Record
 

