@@ -60,7 +60,10 @@ class Augment(_Section):
 
 
 class Fit(_Section):
-    epochs: int = Field(12, ge=1)
+    probe_views: int = Field(
+        0, ge=0, description="random clips of each video that fit the head first; 0: none"
+    )
+    epochs: int = Field(12, ge=0)
     head_epochs: int = Field(2, ge=0, description="epochs at the start in which pretrained weights rest")
     frozen_blocks: int = Field(5, ge=0, description="pretrained blocks that never learn, from the input on")
     batch: int = Field(16, ge=2)

@@ -16,6 +16,7 @@ from models.architectures import registry
 from models.architectures.efficientnet_lite import LiteTrunk
 from trainer.config import Fit, TrainConfig
 from trainer.data.dataset import Batch, VideoSet
+from trainer.probe import probe
 from trainer.weights import efficientnet_lite0
 
 Logits = npt.NDArray[np.float32]
@@ -28,6 +29,8 @@ def fit(videos: VideoSet, chosen: Sequence[int], seed: int, progress: Progress) 
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
     network = fresh_network(config)
+    if config.fit.probe_views:
+        probe(network, videos, chosen, config.fit.probe_views, random)
     average = WeightAverage(network, config.fit.average)
     optimiser = _optimiser(network, config.fit)
     step = 0

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -91,7 +92,7 @@ def batch(family: str, count: int = 2) -> Batch:
         form = (count, SAMPLES) if made.sound == "waveform" else (count, AUDIO_FRAMES, MELS)
         log_mel = torch.rand(form, generator=generator)
         has_audio = torch.ones(count)
-    plain = Batch(clips, log_mel, has_audio, torch.zeros(count, LABELS))
+    plain = Batch(clips, log_mel, has_audio, torch.zeros(count, LABELS), np.zeros(count, np.int64))
     if made.flow:
         shape = (count, case.frames - 1, case.size, case.size, 2)
         flow = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)

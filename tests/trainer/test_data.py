@@ -68,7 +68,7 @@ def roll_of_numbers(frames: int) -> Roll:
     pictures = np.broadcast_to(
         (np.arange(frames) * 5).astype(np.uint8)[:, None, None, None], (frames, 50, 70, 3)
     )
-    log_mel = np.broadcast_to(np.arange(300, dtype=np.float32)[:, None] / 1000, (300, AUDIO.mels))
+    log_mel = np.broadcast_to(np.arange(300)[:, None] / 1000, (300, AUDIO.mels)).astype(np.float32)
     return Roll(pictures, 10.0, log_mel)
 
 
@@ -104,7 +104,7 @@ def test_sound_after_the_end_is_silence() -> None:
     roll = Roll(roll_of_numbers(8).frames, 10.0, np.zeros((50, AUDIO.mels), np.float32))
     sample = training_sample(roll, VIDEO, AUDIO, PLAIN, np.random.default_rng(0))
     assert sample.log_mel is not None
-    assert set(sample.log_mel[:50].unique().tolist()) <= {0.0, -1.0}
+    assert set(sample.log_mel[:50].flatten().tolist()) <= {0.0, -1.0}
     assert (sample.log_mel[50:] == -1.0).all()
 
 

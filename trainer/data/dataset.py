@@ -23,6 +23,7 @@ class Batch:
     log_mel: Tensor | None  # (N, frames, mels); None: the network takes no sound
     has_audio: Tensor | None  # (N,) float32, 0 or 1
     targets: Tensor  # (N, L) float32, 0 or 1
+    members: npt.NDArray[np.int64]  # (N,): the example that each clip comes from
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -68,14 +69,14 @@ class VideoSet:
             samples = [
                 training_sample(roll, config.video, config.audio, config.augment, random) for roll in rolls
             ]
-            yield _collated(samples, self.targets[members], config.audio)
+            yield _collated(samples, self.targets[members], config.audio, members)
 
     def video(self, index: int) -> Batch:
         """All clips of one example as serving takes them: N clips, each with the video's target."""
         config = self.config
         clips = self.cache.clips(self.examples[index].path, config.video, config.audio, config.data.clips)
-        targets = np.repeat(self.targets[index : index + 1], len(clips.frames), axis=0)
-        return _served(clips, targets, config.audio)
+        members = np.full(len(clips.frames), index)
+        return _served(clips, self.targets[members], config.audio, members)
 
 
 def _targets(config: TrainConfig, examples: Sequence[Example]) -> npt.NDArray[np.float32]:
@@ -88,17 +89,24 @@ def _targets(config: TrainConfig, examples: Sequence[Example]) -> npt.NDArray[np
     return np.asarray(rows, np.float32)
 
 
-def _collated(samples: Sequence[Sample], targets: npt.NDArray[np.float32], audio: AudioInput | None) -> Batch:
+def _collated(
+    samples: Sequence[Sample],
+    targets: npt.NDArray[np.float32],
+    audio: AudioInput | None,
+    members: npt.NDArray[np.int64],
+) -> Batch:
     clips = torch.stack([sample.clip for sample in samples])
     log_mel = has_audio = None
     if audio is not None:
         silence = torch.full((audio.frames, audio.mels), -1.0)
         log_mel = torch.stack([silence if s.log_mel is None else s.log_mel for s in samples])
         has_audio = torch.tensor([float(sample.log_mel is not None) for sample in samples])
-    return Batch(clips, log_mel, has_audio, torch.from_numpy(targets))
+    return Batch(clips, log_mel, has_audio, torch.from_numpy(targets), members)
 
 
-def _served(clips: Clips, targets: npt.NDArray[np.float32], audio: AudioInput | None) -> Batch:
+def _served(
+    clips: Clips, targets: npt.NDArray[np.float32], audio: AudioInput | None, members: npt.NDArray[np.int64]
+) -> Batch:
     frames = torch.from_numpy(np.array(clips.frames))
     log_mel = has_audio = None
     if audio is not None:
@@ -106,4 +114,4 @@ def _served(clips: Clips, targets: npt.NDArray[np.float32], audio: AudioInput | 
         silence = np.full((count, audio.frames, audio.mels), -1.0, np.float32)
         log_mel = torch.from_numpy(silence if clips.log_mel is None else clips.log_mel)
         has_audio = torch.full((count,), float(clips.log_mel is not None))
-    return Batch(frames, log_mel, has_audio, torch.from_numpy(targets))
+    return Batch(frames, log_mel, has_audio, torch.from_numpy(targets), members)

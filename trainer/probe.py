@@ -1,0 +1,113 @@
+"""The last layer in closed form, before anything else learns.
+
+A logistic regression on what the network's head sees. Fine-tuning that starts from it bends the pretrained
+features less than fine-tuning that starts from a random last layer (Kumar et al. 2022, arXiv 2202.10054),
+and on a few hundred videos it is often all that should be learnt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from models.architectures.motion import LinearHead
+from trainer.data.dataset import VideoSet
+from trainer.metrics import Vector
+
+Matrix = npt.NDArray[np.float64]
+
+PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0)
+INNER_FOLDS = 4
+
+
+def probe(
+    network: nn.Module, videos: VideoSet, chosen: Sequence[int], views: int, random: np.random.Generator
+) -> None:
+    """Fit ``network.head`` on ``views`` random clips of each chosen example; ValueError if it has none."""
+    head = getattr(network, "head", None)
+    if not isinstance(head, LinearHead):
+        raise ValueError("a probe needs a network that ends in a linear head")
+    features, owners = _seen_by(head, network, videos, chosen, views, random)
+    mean, deviation = features.mean(0), features.std(0)
+    scaled = (features - mean) / np.maximum(deviation, 1e-3)
+    groups = np.array([videos.examples[index].group for index in owners])
+    with torch.no_grad():
+        _set_norm(head, mean, np.maximum(deviation, 1e-3))
+        for label in range(videos.targets.shape[1]):
+            truth = videos.targets[owners, label].astype(np.float64)
+            penalty = best_penalty(scaled, truth, groups, 1.0 / views)
+            weights, bias = logistic_regression(scaled, truth, penalty, 1.0 / views)
+            head.fc.weight[label] = torch.from_numpy(weights)
+            head.fc.bias[label] = bias
+
+
+def _seen_by(
+    head: LinearHead,
+    network: nn.Module,
+    videos: VideoSet,
+    chosen: Sequence[int],
+    views: int,
+    random: np.random.Generator,
+) -> tuple[Matrix, npt.NDArray[np.int64]]:
+    """(views * chosen, features) that the head is given, and the example that each row comes from."""
+    rows: list[Tensor] = []
+    owners: list[npt.NDArray[np.int64]] = []
+    hook = head.register_forward_pre_hook(lambda module, inputs: rows.append(inputs[0]))
+    network.eval()
+    try:
+        with torch.inference_mode():
+            for _ in range(views):
+                for batch in videos.training_batches(chosen, random):
+                    network(*batch.inputs)
+                    owners.append(batch.members)
+    finally:
+        hook.remove()
+    return torch.cat(rows).double().numpy(), np.concatenate(owners)
+
+
+def _set_norm(head: LinearHead, mean: Vector, deviation: Vector) -> None:
+    assert head.norm.running_mean is not None
+    assert head.norm.running_var is not None
+    head.norm.running_mean.copy_(torch.from_numpy(mean))
+    head.norm.running_var.copy_(torch.from_numpy(deviation**2))
+
+
+def logistic_regression(
+    features: Matrix, truth: Vector, penalty: float, weight: float
+) -> tuple[Vector, float]:
+    """Minimises ``weight`` * cross-entropy + ``penalty`` / 2 * |weights|^2 by Newton; weights and bias."""
+    design = np.concatenate((features, np.ones((len(features), 1))), 1)
+    ridge = np.full(design.shape[1], penalty)
+    ridge[-1] = 1e-6  # the bias is free
+    solution = np.zeros(design.shape[1])
+    for _ in range(25):
+        probability = 1.0 / (1.0 + np.exp(-np.clip(design @ solution, -30.0, 30.0)))
+        gradient = weight * (design.T @ (probability - truth)) + ridge * solution
+        curvature = np.maximum(weight * probability * (1.0 - probability), 1e-9)
+        move = np.linalg.solve((design * curvature[:, None]).T @ design + np.diag(ridge), gradient)
+        solution = solution - move
+        if np.abs(move).max() < 1e-8:
+            break
+    return solution[:-1], float(solution[-1])
+
+
+def best_penalty(features: Matrix, truth: Vector, groups: npt.NDArray[np.str_], weight: float) -> float:
+    """By cross-entropy over inner folds of the training sources."""
+    names = np.unique(groups)
+    fold_of = {name: index % INNER_FOLDS for index, name in enumerate(names)}
+    folds = np.array([fold_of[name] for name in groups])
+
+    def loss(penalty: float) -> float:
+        total = 0.0
+        for fold in np.unique(folds):
+            held_out = folds == fold
+            weights, bias = logistic_regression(features[~held_out], truth[~held_out], penalty, weight)
+            logits = features[held_out] @ weights + bias
+            total += float(np.logaddexp(0.0, np.where(truth[held_out] == 1, -logits, logits)).sum())
+        return total
+
+    return min(PENALTIES, key=loss)
