@@ -29,9 +29,26 @@ def _what(config: TrainConfig, spec: ModelSpec) -> str:
     return (
         f"Role: {spec.role}. Network: `{spec.architecture}`, started from {init}. "
         f"Input: clips of {size}{sound}.\n\n"
-        f"Trained on: {config.data.note or config.data.manifest}. "
+        f"Trained on: {config.data.note or config.data.manifest}. {_how(config)} "
         f"The data is not part of this repository; `metrics.json` holds the whole configuration."
     )
+
+
+def _how(config: TrainConfig) -> str:
+    fit = config.fit
+    said = []
+    if fit.probe_views:
+        said.append(
+            f"The last layer is a logistic regression on {fit.probe_views} random clips of each video, its "
+            f"penalty chosen on inner folds of the training sources."
+        )
+    if fit.epochs:
+        rest = min(fit.head_epochs, fit.epochs) if config.init else 0
+        resting = f", in {rest} of which the pretrained weights rest" if rest else ""
+        said.append(f"Then gradient descent for {fit.epochs} epochs{resting}.")
+    elif config.init:
+        said.append("The pretrained weights are as they were.")
+    return " ".join(said)
 
 
 def _figures(config: TrainConfig, label: Judged) -> str:
