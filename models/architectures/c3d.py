@@ -1,7 +1,7 @@
 """C3D: 3x3x3 convolutions all the way.
 
 Tran et al. 2015, "Learning Spatiotemporal Features with 3D Convolutional Networks" (arXiv 1412.0767). The
-paper's network has two wide layers over the flattened last map, which hold three quarters of its parameters
+paper's network has two wide layers over the flattened last map, which hold two thirds of its parameters
 and tie it to one input size; the variant averages that map instead and normalises by batches.
 """
 
