@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SPEC_SCHEMA_VERSION = 1
+SPEC_SCHEMA_VERSION: Final = 1
 SPEC_FILE = "spec.json"
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -151,7 +151,7 @@ class ModelSpec(_Frozen):
         temperature = np.array([label.temperature for label in self.labels])
         bias = np.array([label.bias for label in self.labels])
         scaled = np.clip(np.asarray(logits, np.float64) / temperature + bias, -50.0, 50.0)
-        return (1.0 / (1.0 + np.exp(-scaled))).astype(np.float32)
+        return np.asarray(1.0 / (1.0 + np.exp(-scaled)), np.float32)
 
 
 def read_spec(folder: Path) -> ModelSpec:
