@@ -95,6 +95,7 @@ class Gate(_Section):
 
 class Quantise(_Section):
     videos: int = Field(64, ge=1, description="training videos whose clips calibrate the ranges")
+    float_convolutions: int = Field(3, ge=0, description="convolutions from the input on that stay FP32")
 
 
 class Baseline(_Section):

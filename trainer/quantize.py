@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -24,7 +25,7 @@ from trainer.export import Feed, GateClosed, onnx_logits
 
 # Convolutions hold nearly all the arithmetic; what lies between is quantised too, since a differing
 # rounding of two operands would look like motion where there is none.
-QUANTISED = ["Conv", "Gemm", "MatMul", "Add", "Concat", "Clip", "Relu", "MaxPool"]
+QUANTISED = ["Conv", "Add", "Clip", "Relu", "MaxPool"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,12 @@ class _Feeds(CalibrationDataReader):  # type: ignore[misc]
         return next(self._rest, None)
 
 
-def quantise(fp32: Path, int8: Path, feeds: Sequence[Feed]) -> None:
-    """Write ``int8``; activation ranges come from ``feeds``, which must not hold what is reported on."""
+def quantise(fp32: Path, int8: Path, feeds: Sequence[Feed], float_convolutions: int = 0) -> None:
+    """Write ``int8``; activation ranges come from ``feeds``, which must not hold what is reported on.
+
+    The first ``float_convolutions`` stay as they are, and so does the last layer: rounding of pixels looks
+    like motion, and the last layer costs nothing.
+    """
     quiet = logging.getLogger().level
     logging.getLogger().setLevel(logging.ERROR)  # the quantiser logs to the root logger
     try:
@@ -63,9 +68,15 @@ def quantise(fp32: Path, int8: Path, feeds: Sequence[Feed]) -> None:
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod.MinMax,
+                nodes_to_exclude=_kept_in_float(prepared, float_convolutions),
             )
     finally:
         logging.getLogger().setLevel(quiet)
+
+
+def _kept_in_float(prepared: Path, convolutions: int) -> list[str]:
+    nodes = onnx.load(str(prepared), load_external_data=False).graph.node
+    return [node.name for node in nodes if node.op_type == "Conv"][:convolutions]
 
 
 def check_agreement(

@@ -114,7 +114,7 @@ def _trained(job: Job, config: TrainConfig, cache: ClipCache, work: Path) -> Tra
         batches = [videos.video(int(index)) for index in some]
         export_onnx(network, max(batches, key=lambda batch: len(batch.clips)), fp32)
         parity = check_parity(network, fp32, batches[:8], config.gate.parity)
-        quantise(fp32, int8, [feed(batch) for batch in batches])
+        quantise(fp32, int8, [feed(batch) for batch in batches], config.quantise.float_convolutions)
         held_out: list[Feed] = [feed(videos.video(index)) for index in job.split.test]
         return Trained(fp32, int8, parity, tuple(scores), tuple(onnx_logits(int8, held_out)))
 
