@@ -32,7 +32,7 @@ $(VENV)/.worker: requirements/worker-$(WORKER_EXTRA).txt requirements/demo-media
 
 $(VENV)/.dev: $(VENV)/.worker requirements/dev.txt requirements/torch.txt
 	$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -r requirements/torch.txt
-	$(PIP) install --require-hashes -r requirements/dev.txt
+	$(PIP) install --no-warn-conflicts --require-hashes -r requirements/dev.txt
 	@touch $@
 
 .PHONY: install
