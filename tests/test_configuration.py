@@ -64,6 +64,7 @@ def test_file_roots_are_given_like_a_path(monkeypatch: pytest.MonkeyPatch) -> No
             "g",
             r"SLUICE_KAFKA_GROUP_ID is not a setting: did you mean SLUICE_KAFKA__GROUP_ID",
         ),
+        ("SLUICE_CONFG", "x.yaml", "SLUICE_CONFG is not a setting: did you mean SLUICE_CONFIG"),
         ("SLUICE_CONFIG", "/nowhere.yaml", r"SLUICE_CONFIG is '/nowhere.yaml', and there is no such file"),
     ],
 )
@@ -80,6 +81,38 @@ def test_a_wrong_key_in_the_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("SLUICE_CONFIG", "sluice.yaml")
     with pytest.raises(SettingsError, match="SLUICE_KAFKA__BROKER is not a setting"):
         load_settings()
+
+
+def test_a_file_that_is_not_yaml_is_named_without_quoting_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "sluice.yaml").write_text("kafka: {sasl_password: hunter2\nx")
+    monkeypatch.setenv("SLUICE_CONFIG", "sluice.yaml")
+    with pytest.raises(SettingsError, match=r"sluice.yaml is not YAML") as caught:
+        load_settings()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_dotenv_file_may_be_shared_with_others(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("POSTGRES_PASSWORD=x\nSLUICE_KAFKA__GROUP_ID=mine\n")
+    assert load_settings().kafka.group_id == "mine"
+
+
+def test_a_misspelt_variable_in_the_dotenv_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("SLUICE_KAFKA__GROUP=mine\n")
+    with pytest.raises(SettingsError, match="did you mean SLUICE_KAFKA__GROUP_ID"):
+        load_settings()
+
+
+def test_an_empty_variable_takes_back_what_a_file_has_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("SLUICE_CACHE__URL=redis://cache:6379/0\n")
+    monkeypatch.setenv("SLUICE_CACHE__URL", "")
+    monkeypatch.setenv("SLUICE_INFERENCE__ESCALATION", "")
+    settings = load_settings()
+    assert settings.cache.url is None
+    assert settings.inference.escalation == ""
 
 
 def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:

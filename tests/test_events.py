@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import InvalidEvent, UnreadableEvent
-from worker.events import read_upload
+from worker.events import read_upload, salvaged
 from worker.stream.types import Headers, Record
 
 MINIMAL = {"upload_id": "u-1", "uri": "https://example.com/v.mp4"}
@@ -114,7 +114,34 @@ def test_unreadable(value: bytes | None, headers: Headers, message: str) -> None
 def test_invalid_but_answerable(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidEvent, match=message) as caught:
         read_upload(plain(**{**MINIMAL, **fields}))
-    assert caught.value.upload_id == "u-1"
+    assert salvaged(caught.value).upload_id == "u-1"
+
+
+def test_what_is_right_in_an_invalid_event_is_kept() -> None:
+    with pytest.raises(InvalidEvent) as caught:
+        read_upload(plain(**MINIMAL, tenant="acme", priority="urgent"))
+    event = salvaged(caught.value)
+    assert (event.tenant, event.priority, event.uri) == ("acme", "standard", "unknown:")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"upload_id": "u-1", "url": "https://user:hunter2@host/v.mp4"},
+        {"upload_id": "u-1", "uri": ["https://host/v.mp4?X-Amz-Signature=hunter2"]},
+        {"upload_id": "u-1", "uri": "https://host/?token=hunter2" + "x" * 5000},
+    ],
+)
+def test_what_is_wrong_is_named_without_quoting_secrets(fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidEvent) as caught:
+        read_upload(plain(**fields))
+    assert "uri" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_other_kinds_of_json_are_not_media() -> None:
+    headers = (("ce_subject", b"u-1"), ("content-type", b"application/vnd.acme+json"))
+    assert read_upload(record(b'{"uri": "s3://b/k"}', headers)).inline is None
 
 
 def test_a_newer_schema_version_is_read() -> None:

@@ -169,6 +169,14 @@ def test_scores_are_cached_and_judged_by_the_uploads_own_policy(pool: DecodePool
     assert again.verdict_id != first.verdict_id  # another upload
 
 
+def test_another_policy_is_another_verdict(pool: DecodePool) -> None:
+    with moderator(pool) as route:
+        verdicts = [judge(route, BLACK, policy=policy) for policy in (None, "strict", None)]
+    assert [verdict.decision for verdict in verdicts] == ["allow", "review", "allow"]
+    assert verdicts[0].verdict_id == verdicts[2].verdict_id != verdicts[1].verdict_id
+    assert verdicts[1].versions.policy.startswith("strict@1+")
+
+
 def test_a_trusted_digest_saves_the_fetch(pool: DecodePool) -> None:
     digest = hashlib.sha256(WHITE).hexdigest()
     settings = Settings(fetch=FetchSettings(trust_producer_digest=True))

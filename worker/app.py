@@ -83,7 +83,6 @@ def service(settings: Settings, cache: ScoreCache | None = None) -> Iterator[Ser
             policies=policies,
             versions=Versions(
                 models=tuple(model.version for model in models),
-                policy=policies.version,
                 taxonomy=first.spec.taxonomy,
                 code=__version__,
             ),

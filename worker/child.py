@@ -79,7 +79,7 @@ class WorkerProcess:
         return f"its log ends with:\n{self.log.read_text(errors='replace')[-LOG_TAIL_CHARACTERS:]}"
 
     def _settings(self, kafka: KafkaSettings) -> dict[str, str]:
-        given = kafka.model_dump(exclude_defaults=True)
+        given = kafka.model_dump(exclude_none=True)  # all: the parent's environment must not shine through
         return {variable_name(("kafka", name)): _text(value) for name, value in given.items()} | {
             "SLUICE_TELEMETRY__HOST": HOST,
             "SLUICE_TELEMETRY__PORT": str(self.health_port),

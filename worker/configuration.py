@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsError as SourceError
 
 from worker.errors import SettingsError
-from worker.settings import CONFIG_VARIABLE, NESTING, PREFIX, Settings
+from worker.settings import CONFIG_VARIABLE, NESTING, PREFIX, Settings, environment
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -21,16 +21,19 @@ def load_settings(**overrides: Any) -> Settings:
 
     Raises SettingsError that names each variable at fault, what it was given and what is accepted.
     """
-    config = os.environ.get(CONFIG_VARIABLE)
+    variables = environment()
+    config = variables.get(CONFIG_VARIABLE)
     if config and not Path(config).is_file():
         raise SettingsError(f"{CONFIG_VARIABLE} is {config!r}, and there is no such file")
-    problems = list(_misspelt_variables(os.environ))
+    problems = list(_misspelt_variables(variables))
     if problems:
         raise SettingsError("\n".join(problems))
     try:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(error))) from None
+    except yaml.MarkedYAMLError as error:  # without its snippet, which may hold a secret
+        raise SettingsError(f"{config} is not YAML: {error.problem}{error.problem_mark or ''}") from None
     except (SourceError, OSError, ValueError) as error:
         raise SettingsError(f"the settings cannot be read: {error}") from error
 
@@ -56,13 +59,14 @@ def masked(settings: Settings) -> dict[str, Any]:
 
 
 def _misspelt_variables(environment: Mapping[str, str]) -> Iterator[str]:
-    known = {variable_name(path) for path, _ in fields()}
+    known = {variable_name(path) for path, _ in fields()} | {CONFIG_VARIABLE}
     groups = tuple(f"{PREFIX}{name}_".upper() for name in Settings.model_fields)
     for variable in sorted(environment):
-        if not variable.startswith(PREFIX) or variable.upper() in known:
+        if variable.upper() in known:
             continue
-        if NESTING in variable or variable.startswith(groups):
-            near = difflib.get_close_matches(variable.upper(), known, n=1)
+        near = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0.85)
+        if near or NESTING in variable or variable.startswith(groups):
+            near = near or difflib.get_close_matches(variable.upper(), known, n=1)
             hint = f"did you mean {near[0]}?" if near else "`sluice config` lists them all"
             yield f"{variable} is not a setting: {hint}"
 

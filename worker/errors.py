@@ -1,9 +1,11 @@
 """Every error that Sluice raises on purpose.
 
     SluiceError
+    │                          internal_error        a defect of ours that one upload met
     ├── SettingsError          settings_invalid      a setting is wrong; the process does not start
     ├── EventError
-    │   ├── UnreadableEvent    unreadable_event      no upload id can be read: dead letter
+    │   ├── UnreadableEvent    unreadable_event      no upload id can be read: dead letter (a record that
+    │   │                                            the client cannot unpack has unreadable_record there)
     │   ├── InvalidEvent       invalid_event         upload id known, something else is wrong
     │   └── ExpiredEvent       expired               read after its deadline
     ├── SourceError
@@ -40,6 +42,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -66,9 +69,10 @@ class UnreadableEvent(EventError):
 class InvalidEvent(EventError):
     reason = "invalid_event"
 
-    def __init__(self, message: str, upload_id: str) -> None:
+    def __init__(self, message: str, valid: Mapping[str, object]) -> None:
+        """``valid``: those fields of the event that are, ``upload_id`` among them."""
         super().__init__(message)
-        self.upload_id = upload_id
+        self.valid = valid
 
 
 class ExpiredEvent(EventError):

@@ -20,6 +20,7 @@ from worker.messages import UploadEvent, UploadId
 from worker.stream.types import Headers, Record
 
 INLINE_URI = "inline:"
+UNKNOWN_URI = "unknown:"
 EVENT_HEADER = "sluice.event"
 STRUCTURED_TYPE = "application/cloudevents+json"
 JSON_TYPES = ("", "application/json")
@@ -48,6 +49,11 @@ class Upload:
     inline: bytes | None = field(default=None, repr=False)
 
 
+def salvaged(error: InvalidEvent) -> UploadEvent:
+    """The event without what was wrong in it: enough to answer it, nothing to fetch."""
+    return UploadEvent.model_validate({**error.valid, "uri": UNKNOWN_URI})
+
+
 def read_upload(record: Record) -> Upload:
     """Raises UnreadableEvent without a readable upload id, else InvalidEvent when a field is wrong."""
     headers = _text_headers(record.headers)
@@ -59,13 +65,17 @@ def read_upload(record: Record) -> Upload:
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == STRUCTURED_TYPE:
         return Upload(_event(_structured(record.value)))
-    if attributes and content_type not in JSON_TYPES:
+    if attributes and content_type not in JSON_TYPES and not content_type.endswith("+json"):
         return _inline(_from_attributes(attributes) | {"content_type": content_type}, record.value)
     fields = _from_attributes(attributes) | _parse_json(record.value, "value")
-    if fields.get("uri") == INLINE_URI:
-        raise _invalid_inline(fields)
     fields.setdefault("traceparent", headers.get("traceparent"))
-    return Upload(_event(fields))
+    event = _event(fields)
+    if event.uri == INLINE_URI:
+        raise InvalidEvent(
+            f"uri {INLINE_URI!r} needs the media as the value and the event in the header {EVENT_HEADER!r}",
+            event.model_dump(exclude_unset=True),
+        )
+    return Upload(event)
 
 
 def _text_headers(headers: Headers) -> dict[str, str]:
@@ -99,16 +109,11 @@ def _parse_json(value: bytes | None, where: str) -> dict[str, Any]:
 def _inline(fields: dict[str, Any], value: bytes | None) -> Upload:
     event = _event({**fields, "uri": INLINE_URI})
     if not value:
-        raise InvalidEvent("inline: the record has no value, expected the media's bytes", event.upload_id)
+        raise InvalidEvent(
+            "inline: the record has no value, expected the media's bytes",
+            event.model_dump(exclude_unset=True),
+        )
     return Upload(event, value)
-
-
-def _invalid_inline(fields: dict[str, Any]) -> InvalidEvent:
-    upload_id = _read_id(fields)
-    return InvalidEvent(
-        f"uri {INLINE_URI!r} needs the media as the value and the event in the header {EVENT_HEADER!r}",
-        upload_id,
-    )
 
 
 def _read_id(fields: dict[str, Any]) -> str:
@@ -121,10 +126,15 @@ def _read_id(fields: dict[str, Any]) -> str:
 
 
 def _event(fields: dict[str, Any]) -> UploadEvent:
-    upload_id = _read_id(fields)
+    _read_id(fields)
     try:
         return UploadEvent.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        problems = error.errors(include_url=False)
+        first = problems[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InvalidEvent(f"{where}: {first['msg']}, got {first['input']!r:.80}", upload_id) from error
+        # A URI may carry credentials or a signature, and a missing field's input is the whole event.
+        quoted = "" if where == "uri" or first["type"] == "missing" else f", got {first['input']!r:.80}"
+        wrong = {problem["loc"][0] for problem in problems}
+        valid = {name: value for name, value in fields.items() if name not in wrong}
+        raise InvalidEvent(f"{where}: {first['msg']}{quoted}", valid) from error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC
+
 from worker.clock import Clock, Deadline
 from worker.errors import ExpiredEvent, InvalidEvent, SluiceError
-from worker.events import Upload, read_upload
-from worker.messages import Coordinates, UploadEvent, Verdict
+from worker.events import Upload, read_upload, salvaged
+from worker.messages import Coordinates, Verdict
 from worker.moderation import Moderator
 from worker.settings import Settings
 from worker.stream.loop import Answer
@@ -27,24 +29,22 @@ class UploadHandler:
 
     def __call__(self, record: Record) -> Answer:
         source = Coordinates(topic=record.topic, partition=record.partition, offset=record.offset)
+        refusal: SluiceError | None = None
         try:
             upload = read_upload(record)
         except InvalidEvent as error:
-            event = UploadEvent(upload_id=error.upload_id, uri="unknown:")
-            verdict = self._moderator.refuse(Upload(event), error, source)
-        else:
-            with bound(upload_id=upload.event.upload_id, trace_id=_trace_id(upload.event.traceparent)):
-                verdict = self._verdict(upload, source)
+            upload, refusal = Upload(salvaged(error)), error
+        with bound(upload_id=upload.event.upload_id, trace_id=_trace_id(upload.event.traceparent)):
+            verdict = self._verdict(upload, source, refusal)
         return Answer(self._outgoing(verdict), verdict.reason in _SYSTEMIC_REASONS)
 
-    def _verdict(self, upload: Upload, source: Coordinates) -> Verdict:
-        due = upload.event.deadline
-        left_s = self._timeout_s
-        if due is not None:
-            left_s = min(left_s, (due - self._clock.now()).total_seconds())
-            if left_s <= 0:
-                error = ExpiredEvent(f"read at {self._clock.now():%FT%TZ}, after its deadline {due:%FT%TZ}")
-                return self._moderator.refuse(upload, error, source)
+    def _verdict(self, upload: Upload, source: Coordinates, refusal: SluiceError | None) -> Verdict:
+        now, due = self._clock.now(), upload.event.deadline
+        if refusal is None and due is not None and due <= now:
+            refusal = ExpiredEvent(f"read at {now:%FT%TZ}, after its deadline {due.astimezone(UTC):%FT%TZ}")
+        if refusal is not None:
+            return self._moderator.refuse(upload, refusal, source)
+        left_s = self._timeout_s if due is None else min(self._timeout_s, (due - now).total_seconds())
         return self._moderator.moderate(upload, Deadline.after(self._clock, left_s), source)
 
     def _outgoing(self, verdict: Verdict) -> Outgoing:

@@ -88,7 +88,8 @@ class Versions(_Part):
     """All that a decision depends on beside the content."""
 
     models: tuple[ModelVersion, ...] = ()
-    policy: str = Field(default="", description="name@version+digest")
+    policy: str = Field(default="", description="name@revision+digest; empty: no policy was applied")
+    sampling: str = Field(default="", description="where clips were taken, and how many may escalate")
     taxonomy: str = ""
     code: str
 
@@ -140,6 +141,6 @@ class Verdict(BaseModel):
 def verdict_id(
     upload_id: str, sha256: str | None, versions: Versions, *, degraded: bool, reason: str
 ) -> uuid.UUID:
-    """UUIDv5 of all that a decision follows from, so that a repeat after a crash has the same id."""
+    """UUIDv5 of all that a decision follows from: judged again in the same way, the id is the same."""
     parts = (upload_id, sha256 or "", versions.model_dump_json(), str(degraded), reason)
     return uuid.uuid5(VERDICT_NAMESPACE, "\n".join(parts))

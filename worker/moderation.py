@@ -252,8 +252,15 @@ class Moderator:
         self, scores: ContentScores, policy: Policy, decided_by: Decider, progress: _Progress
     ) -> Verdict:
         assert progress.sha256 is not None
+        plan = plan_from_settings(self._settings.sampling, progress.sha256)
+        versions = self.versions.model_copy(
+            update={
+                "policy": f"{policy.name}@{self._policies.version}",
+                "sampling": f"{plan.describe()}, escalated<={policy.max_escalated_clips}",
+            }
+        )
         verdict = decided(
-            progress.subject,
+            replace(progress.subject, versions=versions),
             progress.sha256,
             scores,
             decide(policy, scores),

@@ -7,12 +7,15 @@ by ``SLUICE_CONFIG``, the defaults below.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from dotenv import dotenv_values
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -22,6 +25,7 @@ from pydantic_settings import (
 PREFIX = "SLUICE_"
 CONFIG_VARIABLE = "SLUICE_CONFIG"
 NESTING = "__"
+DOTENV = ".env"
 
 MiB = 1024 * 1024
 Seconds = Annotated[float, Field(gt=0)]
@@ -32,6 +36,12 @@ def _split_at_colons(value: Any) -> Any:
     return tuple(part for part in value.split(":") if part) if isinstance(value, str) else value
 
 
+def _none_if_empty(value: Any) -> Any:
+    """An empty variable takes back what a file has set."""
+    return None if value == "" else value
+
+
+OptionalPath = Annotated[Path | None, BeforeValidator(_none_if_empty)]
 Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split_at_colons)]
 
 
@@ -49,9 +59,9 @@ class KafkaSettings(_Group):
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     sasl_username: str = ""
     sasl_password: SecretStr = SecretStr("")
-    ssl_ca_file: Path | None = Field(None, description="PEM; None: the system's authorities")
-    ssl_cert_file: Path | None = Field(None, description="PEM of the client certificate")
-    ssl_key_file: Path | None = Field(None, description="PEM of the client key")
+    ssl_ca_file: OptionalPath = Field(None, description="PEM; None: the system's authorities")
+    ssl_cert_file: OptionalPath = Field(None, description="PEM of the client certificate")
+    ssl_key_file: OptionalPath = Field(None, description="PEM of the client key")
     ssl_key_password: SecretStr = SecretStr("")
     assignment: Literal["cooperative-sticky", "range"] = Field(
         "cooperative-sticky", description="all workers of a group must use the same"
@@ -59,7 +69,12 @@ class KafkaSettings(_Group):
     session_timeout_s: Seconds = Field(10.0, description="a silent worker loses its partitions after this")
     max_poll_interval_s: Seconds = Field(300.0, description="a worker that does not poll leaves after this")
     request_timeout_s: Seconds = Field(30.0)
-    max_message_bytes: int = Field(32 * MiB, ge=1024, description="largest record read or written")
+    max_message_bytes: int = Field(
+        32 * MiB, ge=1024, description="largest record written; topics should allow it"
+    )
+    dead_letter_max_bytes: int = Field(
+        900 * 1024, ge=1024, description="a larger dead letter is replaced by its coordinates and digest"
+    )
     fetch_max_bytes: int = Field(64 * MiB, ge=1024, description="largest answer to one fetch")
     delivery_timeout_s: Seconds = Field(
         60.0, description="a verdict not acknowledged by then stops the worker"
@@ -72,7 +87,7 @@ class WorkerSettings(_Group):
     max_pending_bytes: int = Field(
         256 * MiB, ge=1, description="bytes of records admitted and not yet answered; above: paused"
     )
-    upload_timeout_s: Seconds = Field(120.0, description="time for one upload from admission to verdict")
+    upload_timeout_s: Seconds = Field(120.0, description="time for one upload once it is taken up")
     drain_timeout_s: Seconds = Field(30.0, description="on SIGTERM, time to finish what was admitted")
     failure_window: int = Field(50, ge=2, description="outcomes looked at by the systemic failure limit")
     failure_share: float = Field(
@@ -90,7 +105,9 @@ class FetchSettings(_Group):
     total_timeout_s: Seconds = Field(60.0, description="longest fetch")
     allow_private_addresses: bool = Field(False, description="https:// and http:// to private addresses")
     allow_http: bool = Field(False, description="plain http:// beside https://")
-    s3_endpoint_url: str | None = Field(None, description="an S3-compatible store; None: AWS")
+    s3_endpoint_url: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(
+        None, description="an S3-compatible store; None: AWS"
+    )
     s3_region: str = "us-east-1"
     s3_access_key: SecretStr = Field(SecretStr(""), description="empty: boto3's own credential chain")
     s3_secret_key: SecretStr = SecretStr("")
@@ -128,7 +145,7 @@ class InferenceSettings(_Group):
     provider: Literal["auto", "openvino", "cpu", "cuda", "tensorrt"] = Field(
         "auto", description="auto: the best that is installed and runs"
     )
-    models_dir: Path | None = Field(None, description="None: the models that ship with Sluice")
+    models_dir: OptionalPath = Field(None, description="None: the models that ship with Sluice")
     filter: str = Field("violence-filter", description="name or name@version")
     escalation: str = Field("violence-escalation", description="name or name@version; empty: no escalation")
     variant: str = Field("", description="name of a variant; empty: the one measured best for the provider")
@@ -140,7 +157,9 @@ class InferenceSettings(_Group):
 
 
 class CacheSettings(_Group):
-    url: SecretStr | None = Field(None, description="redis://, rediss:// or unix://; None: no shared cache")
+    url: Annotated[SecretStr | None, BeforeValidator(_none_if_empty)] = Field(
+        None, description="redis://, rediss:// or unix://; None: no shared cache"
+    )
     ttl_s: Seconds = Field(7 * 86400.0)
     timeout_s: Seconds = Field(0.2, description="for connecting and for each answer")
     lease_s: Seconds = Field(30.0, description="longest hold of the right to compute one content")
@@ -151,7 +170,7 @@ class CacheSettings(_Group):
 
 
 class PolicySettings(_Group):
-    file: Path | None = Field(None, description="YAML policy file; None: the models' own defaults")
+    file: OptionalPath = Field(None, description="YAML policy file; None: the models' own defaults")
     default: str = Field("default", min_length=1, description="policy of events that name none")
     max_escalated_clips: int = Field(
         16, ge=1, description="clips of one upload that go up to the escalation model at most"
@@ -173,8 +192,6 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_nested_delimiter=NESTING,
-        env_file=".env",
-        env_ignore_empty=True,
         frozen=True,
         extra="forbid",
     )
@@ -198,8 +215,25 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        sources = [init_settings, env_settings, dotenv_settings]
-        config = os.environ.get(CONFIG_VARIABLE)
-        if config:
+        variables = environment()
+        sources: list[PydanticBaseSettingsSource] = [init_settings, _Variables(settings_cls, variables)]
+        if config := variables.get(CONFIG_VARIABLE):
             sources.append(YamlConfigSettingsSource(settings_cls, yaml_file=config))
         return tuple(sources)
+
+
+def environment() -> dict[str, str]:
+    """Our variables: those of ``.env``, and above them those of the process. Others are not looked at."""
+    found = {**dotenv_values(DOTENV), **os.environ}
+    return {name: value or "" for name, value in found.items() if name.upper().startswith(PREFIX)}
+
+
+class _Variables(EnvSettingsSource):
+    """The environment as ``environment()`` sees it: in a shared ``.env``, other lines do not disturb."""
+
+    def __init__(self, settings_cls: type[BaseSettings], variables: Mapping[str, str]) -> None:
+        self._variables = {name.lower(): value for name, value in variables.items()}
+        super().__init__(settings_cls)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return self._variables

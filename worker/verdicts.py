@@ -8,6 +8,7 @@ from datetime import datetime
 from worker.cascade.decide import Outcome
 from worker.cascade.types import ContentScores
 from worker.errors import SluiceError
+from worker.masking import mask
 from worker.messages import (
     Coordinates,
     Coverage,
@@ -20,6 +21,8 @@ from worker.messages import (
     Versions,
     verdict_id,
 )
+
+MAX_DETAIL_CHARACTERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ def failed(
         decision="review",
         decided_by="error",
         reason=error.reason,
-        detail=str(error),
+        detail=_shown(error),
         sha256=sha256,
         versions=subject.versions,
         source=subject.source,
@@ -118,6 +121,11 @@ def seconds_seen(starts_s: tuple[float, ...], clip_s: float, duration_s: float) 
         seen_s += max(0.0, end_s - max(start_s, reached_s))
         reached_s = max(reached_s, end_s)
     return seen_s
+
+
+def _shown(error: SluiceError) -> str:
+    """Short, encodable, and without the secrets that foreign messages may quote."""
+    return mask(str(error)).encode("utf-8", "replace").decode()[:MAX_DETAIL_CHARACTERS]
 
 
 def _rounded(probability: float) -> float:

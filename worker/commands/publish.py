@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from worker.errors import SettingsError, SourceMissing, SourceTooLarge
 from worker.events import EVENT_HEADER, INLINE_URI
 from worker.messages import UploadEvent
@@ -44,13 +46,17 @@ def publish_uploads(
 
 def upload_record(settings: KafkaSettings, upload: str, *, upload_id: str, **event: Any) -> Outgoing:
     """The record that asks for a verdict on ``upload``, a local file or a URI."""
-    is_uri = re.match(r"^[a-z][a-z0-9+.-]*:", upload) is not None
-    fields = UploadEvent(
-        upload_id=upload_id,
-        uri=upload if is_uri else INLINE_URI,
-        created_at=datetime.now(UTC),
-        **event,
-    )
+    is_uri = re.match(r"^[a-z][a-z0-9+.-]*://", upload) is not None
+    try:
+        fields = UploadEvent(
+            upload_id=upload_id,
+            uri=upload if is_uri else INLINE_URI,
+            created_at=datetime.now(UTC),
+            **event,
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise SettingsError(f"{upload}: {first['loc'][0]}: {first['msg']}") from error
     body = fields.model_dump_json(exclude_none=True).encode()
     key = upload_id.encode()
     if is_uri:

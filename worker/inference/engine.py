@@ -35,10 +35,8 @@ class _Request:
 
     def start(self) -> bool:
         """False when the caller has gone, or the request has already failed."""
-        if self.is_running:
+        if self.is_running or self.future.done():
             return not self.future.done()
-        if self.future.done() and not self.future.cancelled():
-            return False
         self.is_running = self.future.set_running_or_notify_cancel()
         return self.is_running
 

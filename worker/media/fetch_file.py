@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
@@ -11,11 +12,16 @@ from urllib.parse import unquote, urlsplit
 from worker.errors import SourceError, SourceForbidden, SourceMissing, SourceUnavailable
 from worker.media.spool import CHUNK_BYTES, Spool
 
-_ERRORS: dict[type[OSError], type[SourceError]] = {
-    FileNotFoundError: SourceMissing,
-    NotADirectoryError: SourceMissing,
-    IsADirectoryError: SourceForbidden,
-    PermissionError: SourceForbidden,
+# What an uploader can bring about by naming a path. Anything else is the store's own failure.
+_ERRORS: dict[int, type[SourceError]] = {
+    errno.ENOENT: SourceMissing,
+    errno.ENOTDIR: SourceMissing,
+    errno.ENAMETOOLONG: SourceMissing,
+    errno.ENXIO: SourceForbidden,
+    errno.EISDIR: SourceForbidden,
+    errno.ELOOP: SourceForbidden,
+    errno.EACCES: SourceForbidden,
+    errno.EPERM: SourceForbidden,
 }
 
 
@@ -37,9 +43,7 @@ def read_file(uri: str, roots: Sequence[Path], spool: Spool) -> None:
             while chunk := file.read(CHUNK_BYTES):
                 spool.write(chunk)
     except OSError as error:
-        raised = next(
-            (ours for theirs, ours in _ERRORS.items() if isinstance(error, theirs)), SourceUnavailable
-        )
+        raised = _ERRORS.get(error.errno or 0, SourceUnavailable)
         raise raised(f"cannot read {path!r}: {error.strerror}") from error
 
 

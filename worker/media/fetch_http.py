@@ -37,6 +37,7 @@ _ERRORS: tuple[tuple[type[Exception], type[SourceError], str], ...] = (
     (httpcore.ProtocolError, HostUnavailable, "does not speak proper HTTP"),
     (ssl.SSLError, HostUnavailable, "failed in TLS"),
     (httpx.InvalidURL, SourceForbidden, "is not a valid URL"),
+    (UnicodeError, SourceForbidden, "has a host name that is not valid"),  # idna's errors are of this kind
 )
 
 

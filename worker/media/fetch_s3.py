@@ -119,7 +119,7 @@ def _foreign_errors(bucket: str, key: str) -> Iterator[None]:
     except ParamValidationError as error:
         raise SourceForbidden(f"{where} is not a valid bucket and key") from error
     except (BotoCoreError, HTTPError, OSError) as error:
-        raise SourceUnavailable(f"{where} cannot be fetched: {type(error).__name__}: {error}") from error
+        raise SourceUnavailable(f"{where} cannot be fetched: {type(error).__name__}") from error
 
 
 def _by_code(code: str, status: int) -> type[SourceError]:

@@ -42,16 +42,16 @@ _MAGIC: tuple[tuple[int, bytes], ...] = (  # offset -> bytes that begin a contai
 )
 
 
-def for_record(topic: str, record: Record, error: SluiceError, max_message_bytes: int) -> Outgoing:
+def for_record(topic: str, record: Record, error: SluiceError, max_bytes: int) -> Outgoing:
     """The dead letter of a record that was read but holds no upload id."""
     added = _added(record, "VALUE_CONVERTER", type(error).__name__, str(error), error.reason)
     if _carries_media(record):
-        return _stand_in(topic, record, added, "inline_media", max_message_bytes)
+        return _stand_in(topic, record, added, "inline_media", max_bytes)
     key = record.key if record.value is not None else _key(record)
     whole = Outgoing(topic, key, record.value, (*record.headers, *added))
-    if size_bytes(whole) <= max_message_bytes:
+    if size_bytes(whole) <= max_bytes:
         return whole
-    return _stand_in(topic, record, added, "too_large", max_message_bytes)
+    return _stand_in(topic, record, added, "too_large", max_bytes)
 
 
 def for_unreadable(topic: str, record: Unreadable) -> Outgoing:
@@ -61,7 +61,7 @@ def for_unreadable(topic: str, record: Unreadable) -> Outgoing:
     return Outgoing(topic, _coordinates(record), None, (*added, (OMITTED, b"unreadable")))
 
 
-def _stand_in(topic: str, record: Record, added: Headers, why: str, max_message_bytes: int) -> Outgoing:
+def _stand_in(topic: str, record: Record, added: Headers, why: str, max_bytes: int) -> Outgoing:
     """The record without its value; without its key and headers too when those are what is large."""
     value = record.value or b""
     omitted = (
@@ -70,7 +70,7 @@ def _stand_in(topic: str, record: Record, added: Headers, why: str, max_message_
         (SHA256, hashlib.sha256(value).hexdigest().encode()),
     )
     light = Outgoing(topic, _key(record), None, (*record.headers, *added, *omitted))
-    if size_bytes(light) <= max_message_bytes:
+    if size_bytes(light) <= max_bytes:
         return light
     return Outgoing(topic, _coordinates(record), None, (*added, *omitted))
 

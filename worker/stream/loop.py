@@ -77,7 +77,7 @@ class StreamLoop:
             FailureWindow(worker.failure_window, worker.failure_share),
             clock,
             kafka.dead_letters_topic,
-            kafka.max_message_bytes,
+            kafka.dead_letter_max_bytes,
             worker.concurrency,
         )
         self._pending: dict[int, Job] = {}  # by id of the job

@@ -69,7 +69,7 @@ class Workbench:
     window: FailureWindow
     clock: Clock
     dead_letters_topic: str
-    max_message_bytes: int
+    dead_letter_max_bytes: int
     concurrency: int
     outcomes: SimpleQueue[Outcome | None] = field(default_factory=SimpleQueue)
     _pool: ThreadPoolExecutor = field(init=False)
@@ -119,7 +119,7 @@ class Workbench:
         try:
             answer = self.handler(item)
         except UnreadableEvent as error:
-            record = dead_letter.for_record(self.dead_letters_topic, item, error, self.max_message_bytes)
+            record = dead_letter.for_record(self.dead_letters_topic, item, error, self.dead_letter_max_bytes)
             return _Letter(record, error.reason)
         self._count(answer)
         return _Letter(answer.record)

@@ -7,7 +7,6 @@ key and by shape: nothing that a URL or a field gives away is printed.
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -16,15 +15,8 @@ from typing import Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-MASK = "***"
-SECRET_KEYS = re.compile(r"password|passwd|secret|token|credential|authorization|api_?key|access_?key", re.I)
-# scheme://user:password@host and the signature of a presigned URL
-URL_PASSWORD = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s/@:]*:)[^\s/@]+(?=@)", re.I)
-SIGNATURE = re.compile(
-    r"(?P<head>[?&](?:x-amz-(?:signature|credential|security-token)|sig(?:nature)?|token|awsaccesskeyid)=)[^&\s\"']+",
-    re.I,
-)
-ASSIGNMENT = re.compile(r"(?P<head>\b(?:password|secret|token)=['\"]?)[^\s'\"&,)]+", re.I)
+from worker.masking import MASK, SECRET_NAME, mask
+
 NOISY_LOGGERS = ("kafka", "botocore", "boto3", "urllib3", "httpx", "httpcore", "s3transfer", "libav")
 
 
@@ -71,17 +63,15 @@ def bound(**context: str) -> AbstractContextManager[None]:
 
 def mask_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """The last step before rendering: tracebacks are text by then, and masked too."""
-    return {key: MASK if SECRET_KEYS.search(key) else _masked(value) for key, value in event.items()}
+    return {key: MASK if SECRET_NAME.search(key) else _masked(value) for key, value in event.items()}
 
 
 def _masked(value: object) -> object:
     if isinstance(value, str):
-        for pattern in (URL_PASSWORD, SIGNATURE, ASSIGNMENT):
-            value = pattern.sub(rf"\g<head>{MASK}", value)
-        return value
+        return mask(value)
     if isinstance(value, Mapping):
         return {
-            key: MASK if isinstance(key, str) and SECRET_KEYS.search(key) else _masked(item)
+            key: MASK if isinstance(key, str) and SECRET_NAME.search(key) else _masked(item)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):

@@ -107,7 +107,7 @@ class Metrics:
     def _declare_stream(self) -> None:
         self._dead_letters = Counter(
             "sluice_dead_letters",
-            "Records without a readable upload id. Remedy: `sluice dlq` shows them and where they came from.",
+            "Records without a readable upload id. Their headers `__connect.errors.*` say what was wrong.",
             ("reason",),
             registry=self.registry,
         )
