@@ -47,7 +47,10 @@ def _how(config: TrainConfig) -> str:
         resting = f", in {rest} of which the pretrained weights rest" if rest else ""
         said.append(f"Then gradient descent for {fit.epochs} epochs{resting}.")
     elif config.init:
-        said.append("The pretrained weights are as they were.")
+        said.append(
+            "Nothing else learns: pretrained weights stay as they were, parts without any (here the temporal "
+            "convolutions) as they were drawn."
+        )
     return " ".join(said)
 
 
@@ -77,7 +80,9 @@ Recall at 5 % false alarms: {found.recall_at_5_percent_false_alarms:.1%}.
 Expected calibration error: {found.calibration_error_before:.3f} before calibration, \
 {found.calibration_error_after:.3f} after.
 
-{_band(config, label)}"""
+{_band(config, label)}
+
+{config.notes}""".rstrip()
 
 
 def _band(config: TrainConfig, label: Judged) -> str:

@@ -75,6 +75,12 @@ class Fit(_Section):
     smoothing: float = Field(0.05, ge=0, lt=0.5, description="targets are this and 1 - this")
     seed: int = 0
 
+    @model_validator(mode="after")
+    def _something_learns(self) -> Self:
+        if not self.epochs and not self.probe_views:
+            raise ValueError("epochs and probe_views are both 0: nothing would learn")
+        return self
+
 
 class Calibrate(_Section):
     """Band: [low, high) such that outside of it these shares of held-out videos are judged wrongly."""
@@ -111,6 +117,7 @@ class TrainConfig(_Section):
     version: Name
     role: Literal["filter", "escalation"]
     summary: str = Field("", description="one sentence for the model card")
+    notes: str = Field("", description="what a reader of the figures must know, for the model card")
     data: Data
     labels: tuple[Target, ...] = Field(min_length=1)
     video: VideoInput

@@ -103,7 +103,8 @@ def test_training_data_that_is_not_there_is_named(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"role": "judge"}, "role: Input should be 'filter' or 'escalation'"),
-        ({"fit": {"epochs": 0}}, "fit.epochs: Input should be greater than or equal to 1"),
+        ({"fit": {"batch": 1}}, "fit.batch: Input should be greater than or equal to 2"),
+        ({"fit": {"epochs": 0}}, "fit: Value error, epochs and probe_views are both 0: nothing would learn"),
         ({"colour": "red"}, "colour: Extra inputs are not permitted"),
         ({"audio": {"frames": 10}}, "audio lasts 0.1 s but a clip 0.5 s"),
     ],
