@@ -22,7 +22,7 @@ def verdict_table(title: str, rows: Iterable[tuple[str, Verdict]]) -> Table:
     table.add_column("upload", overflow="ellipsis", no_wrap=True, max_width=22)
     table.add_column("decision", no_wrap=True)
     table.add_column("labels", min_width=13)
-    table.add_column("seen at")
+    table.add_column("seen at", max_width=10)
     table.add_column("decided by", no_wrap=True)
     table.add_column("latency", justify="right", no_wrap=True)
     for name, verdict in rows:
