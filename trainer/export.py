@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnxruntime as ort
 import torch
 from torch import nn
@@ -51,6 +52,16 @@ def export_onnx(network: nn.Module, example: Batch, path: Path) -> None:
             external_data=False,
             verbose=False,
         )
+    _strip_traces(path)
+
+
+def _strip_traces(path: Path) -> None:
+    """Without the source lines and folders that the exporter notes beside every node."""
+    model = onnx.load(path)
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.functions):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    onnx.save(model, path)
 
 
 def session(path: Path, provider: str = "CPUExecutionProvider", threads: int = 2) -> ort.InferenceSession:
