@@ -62,15 +62,60 @@ def test_a_keyframe_shown_before_an_earlier_one_is_not_used() -> None:
 def test_a_stream_that_starts_again_is_carried_on() -> None:
     found = timeline(regular(10, {0}) + regular(10, {0}))
     assert not found.continuous
+    assert found.carried_on
     assert found.duration_s == pytest.approx(2.0)
 
 
 def test_times_that_are_missing_are_made_up() -> None:
     found = timeline([(None, None, 0.0, index == 0) for index in range(10)])
     assert not found.continuous
+    assert not found.carried_on
     assert found.duration_s == pytest.approx(1.0)
 
 
 def test_decoding_times_stand_in_for_missing_presentation_times() -> None:
     found = timeline([(None, index / 10, 0.1, index == 0) for index in range(10)])
     assert found.duration_s == pytest.approx(1.0)
+
+
+def test_packets_that_are_not_shown_keep_their_ordinals_and_count_for_nothing_else() -> None:
+    builder = TimelineBuilder(gap_s=0.1)
+    for index in range(8):  # 0 and 7 are discarded
+        time_s = 0.1 * index - (5.0 if index == 0 else 0.0)
+        builder.add(time_s, time_s, 9.0 if index == 7 else 0.1, index in {0, 1, 4}, shown=index not in {0, 7})
+    found = builder.build()
+    assert found.origin_s == pytest.approx(0.1)
+    assert found.duration_s == pytest.approx(0.6)
+    assert found.interval_s == pytest.approx(0.1)
+    assert found.pictures == 6
+    assert found.times_s == pytest.approx([-5.1, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    assert found.keyframes.tolist() == [1, 4]
+
+
+def test_ordinary_videos_are_active_all_the_time() -> None:
+    found = timeline(regular(15, {0}, start_s=0.3))
+    assert found.active(clip_s=1.0).duration_s == found.duration_s
+    assert found.active(clip_s=1.0).to_presentation((0.0, 0.123, 0.5)) == (0.0, 0.123, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("clip_s", "duration_s", "starts_s", "presented_s"),
+    [
+        (1.0, 5.0, (0.0, 0.5, 2.4, 2.5, 3.0, 4.0), (0.0, 0.5, 2.4, 100.5, 101.0, 102.0)),
+        (3.0, 7.0, (0.0, 3.4, 3.5, 4.0), (0.0, 3.4, 100.5, 101.0)),  # no picture is cut below a clip
+    ],
+)
+def test_a_long_picture_counts_for_two_seconds_or_a_clip(
+    clip_s: float, duration_s: float, starts_s: tuple[float, ...], presented_s: tuple[float, ...]
+) -> None:
+    """Half a second, a picture of 100 s, half a second, a picture of 1000 s."""
+    packets = regular(6, {0}) + regular(5, {0}, start_s=100.5)
+    packets.append((101.0, 101.0, 1000.0, False))
+    active = timeline(packets).active(clip_s)
+    assert active.duration_s == pytest.approx(duration_s)
+    assert active.to_presentation(starts_s) == pytest.approx(presented_s)
+
+
+def test_a_slide_show_is_active_all_the_time() -> None:
+    found = timeline([(10.0 * index, 10.0 * index, 10.0, True) for index in range(5)])
+    assert found.active(clip_s=1.0).duration_s == pytest.approx(50.0)

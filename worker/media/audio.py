@@ -5,7 +5,6 @@ Sound helps a decision, its absence never blocks one: a missing or broken track 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -21,7 +20,7 @@ from models.preprocess import log_mel
 from models.spec import AudioInput
 from worker.errors import MediaError
 from worker.media.allowlist import AUDIO_DECODERS
-from worker.media.container import DecodeLimits, decoder_name, foreign_errors, open_media, read_only
+from worker.media.container import DecodeLimits, decoder_name, foreign_errors, open_media, packets, read_only
 
 Samples = npt.NDArray[np.float32]
 
@@ -98,7 +97,7 @@ def _fill(
     window = next(pending)
     recorder = _Recorder(window, rate_hz)
     unit_s = float(stream.time_base or 0)
-    for packet in _packets(container, stream):
+    for packet in packets(container, stream):
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is not None:
             time_s = stamp * unit_s - origin_s
@@ -116,20 +115,6 @@ def _fill(
             with foreign_errors("resample the sound of"):
                 recorder.add(frame, unit_s, origin_s)
     return heard
-
-
-def _packets(container: av.container.InputContainer, stream: AudioStream) -> Iterator[Packet[AudioStream]]:
-    packets = container.demux(stream)
-    while True:
-        try:
-            with foreign_errors("read"):
-                packet = next(packets, None)
-        except MediaError:
-            return
-        if packet is None:
-            return
-        if packet.size:
-            yield packet
 
 
 def _decoded(stream: AudioStream, packet: Packet[AudioStream]) -> list[AudioFrame]:

@@ -11,7 +11,8 @@ from worker.media.picture import PictureWriter, Pixels
 from worker.media.timeline import ROUNDING_S, Timeline
 from worker.media.types import MediaInfo
 
-# A picture that is this much older than the one that should be on the screen is not that one.
+# Where times are made up, a picture that is this much older than the one due is not that one. Where
+# they are real, two pictures are enough: some are never shown (a field, a reference), some are broken.
 STALE_S = 0.5
 
 
@@ -25,6 +26,8 @@ class ClipFiller:
         self.pts_s = np.zeros_like(times_s)  # (N, T)
         self.own = np.zeros(times_s.shape, bool)  # (N, T): the picture is the one shown at that time
         self._timeline = timeline
+        near_s = 2 * timeline.interval_s
+        self._tolerance_s = min(STALE_S, near_s) if timeline.continuous else max(STALE_S, near_s)
         self._times_s = times_s.ravel()
         self._order = np.argsort(self._times_s, kind="stable")
         self._clips = clips.reshape(-1, *clips.shape[2:])  # (N * T, H, W, 3)
@@ -62,7 +65,6 @@ class ClipFiller:
             else:
                 self._clips[slot] = first
             due_s = self._timeline.shown_at(self._times_s[slot] + ROUNDING_S)
-            tolerance_s = max(STALE_S, 2 * self._timeline.interval_s)
-            self.own.flat[slot] = abs(due_s - pts_s) <= tolerance_s
+            self.own.flat[slot] = abs(due_s - pts_s) <= self._tolerance_s
             self.pts_s.flat[slot] = pts_s
             self._next += 1

@@ -9,10 +9,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import av
 import av.container
+from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
@@ -21,6 +22,10 @@ from worker.media.allowlist import AUDIO_DECODERS, CONTAINERS, VIDEO_DECODERS
 
 _LARGEST_INT = 2**31 - 1  # libav refuses options above it
 READ_BYTES = 128 * 1024
+_EMPTY_ROUNDS = 8  # in a row, where nothing says that packets are missing
+_MAX_ROUNDS = 10_000
+
+_S = TypeVar("_S", bound=Stream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,10 @@ def open_media(file: BinaryIO, limits: DecodeLimits) -> Iterator[av.container.In
 
 
 def video_stream(container: av.container.InputContainer, limits: DecodeLimits) -> VideoStream:
-    """The video track that a player would show, set up for decoding. Cover art is not video."""
+    """The one video track, set up for decoding. Cover art is not video.
+
+    Of several, players show one or another (by quality, angle or language) and only one would be looked at.
+    """
     with foreign_errors("find the video track of"):
         tracks = [
             stream
@@ -100,7 +108,9 @@ def video_stream(container: av.container.InputContainer, limits: DecodeLimits) -
         ]
         if not tracks:
             raise NoVideo("the media has no video track")
-        stream = next((track for track in tracks if track.disposition & Disposition.default), tracks[0])
+        if len(tracks) > 1:
+            raise MediaLimit(f"the media has {len(tracks)} video tracks, and only one would be looked at")
+        (stream,) = tracks
         if decoder_name(stream) not in VIDEO_DECODERS:
             raise Undecodable(f"the video codec {decoder_name(stream) or 'unknown'!r} is not accepted")
         pixels = stream.width * stream.height
@@ -129,6 +139,39 @@ def read_only(container: av.container.InputContainer, wanted: Stream) -> None:
     """Let the demuxer skip the bytes of every other track."""
     for stream in container.streams:
         stream.discard = Discard.default if stream is wanted else Discard.all
+
+
+def packets(container: av.container.InputContainer, stream: _S) -> Iterator[Packet[_S]]:
+    """The packets of one track that carry data: the same ones in every pass over the file.
+
+    One sample that cannot be read looks like the end of the file, though the next one may be fine and
+    other players show it. So reading goes on after the end: as often as the track says that it has
+    further samples, and a few times where it does not say.
+    """
+    found = empty = 0
+    for _ in range(_MAX_ROUNDS):
+        before = found
+        for packet in _round(container, stream):
+            if packet.size:  # an empty one would put the decoder into its end state
+                found += 1
+                yield packet
+        empty = 0 if found > before else empty + 1
+        if empty >= max(_EMPTY_ROUNDS, stream.frames - found):
+            return
+
+
+def _round(container: av.container.InputContainer, stream: _S) -> Iterator[Packet[_S]]:
+    """Until libav says that this is the end, or fails."""
+    demuxed: Any = container.demux(stream)  # its typing knows video and audio, not "the same as given"
+    while True:
+        try:
+            with foreign_errors("read"):
+                packet = next(demuxed, None)
+        except Undecodable:
+            return
+        if packet is None:
+            return
+        yield packet
 
 
 @contextmanager

@@ -4,13 +4,15 @@ Two passes over the file. The first only reads packets (a few microseconds each)
 duration and the keyframes; then the plan says where clips start. The second decodes: from the
 keyframe before each clip to its last frame, and nothing in between.
 
-A container may lie about its keyframes. The decoder does not: when the first picture after a jump
-is not a keyframe, or is too late, everything is decoded again without jumps.
+A container may lie about its keyframes, and so may a stream about its recovery points. The kind of a
+picture tells: when the first one after a jump is not a keyframe that needs no other, or is too late,
+everything is decoded again without jumps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,12 +28,13 @@ from worker.media.audio import clip_log_mels
 from worker.media.clips import ClipFiller
 from worker.media.container import DecodeLimits, foreign_errors, open_media, video_stream
 from worker.media.picture import Orientation, PictureWriter, Pixels
-from worker.media.sampling import clip_times_s
+from worker.media.sampling import At, clip_times_s
 from worker.media.timeline import Timeline
-from worker.media.track import JumpFailed, Pictures, scan
+from worker.media.track import JumpFailed, Pictures, promised_s, scan
 from worker.media.types import Decoded, DecodeRequest, MediaInfo
 
 Allocate = Callable[[tuple[int, int, int, int, int]], Pixels]  # gives zeros
+_OWN_SHARE = 0.5  # of a clip's frames: with fewer, it would show what lies elsewhere
 
 
 def zeros(shape: tuple[int, ...]) -> Pixels:
@@ -53,15 +56,17 @@ def decode(
 ) -> Decoded:
     """Decode the clips of one upload. Raises MediaError and nothing else for bad media.
 
-    A clip none of whose frames could be decoded (a corrupt part, a truncated tail) is left out, so
+    A clip of which less than half could be decoded (a corrupt part, a truncated tail) is left out, so
     ``starts_s`` may be shorter than the plan; it is never filled with frames from elsewhere. When no
     clip is left: Undecodable.
     """
     clock = clock or SystemClock()
     begun_s = clock.monotonic_s()
     with open_media(file, limits) as container:
-        timeline = scan(container, video_stream(container, limits), limits)
-    starts_s = request.plan.starts_s(timeline.duration_s, request.video.clip_s)
+        stream = video_stream(container, limits)
+        timeline = scan(container, stream, limits)
+        duration_s = promised_s(stream, timeline, limits)
+    starts_s = _starts_s(request, timeline, duration_s)
     if not starts_s:
         raise Undecodable("the sampling plan asks for no clip")
     clips = allocate((len(starts_s), *request.video.clip_shape))
@@ -69,21 +74,30 @@ def decode(
         job = _decode_pass(file, request, limits, timeline, starts_s, clips, jumps=timeline.continuous)
     except JumpFailed:
         job = _decode_pass(file, request, limits, timeline, starts_s, clips, jumps=False)
-    kept = _compact(clips, np.asarray(job.own.any(axis=1)))
+    kept = _compact(clips, np.asarray(job.own.mean(axis=1) >= _OWN_SHARE))
     if job.info is None or not kept:
         raise Undecodable("none of the frames that the plan asks for could be decoded")
     starts_s = tuple(starts_s[index] for index in kept)
     log_mel = None
-    if request.audio is not None:
+    if request.audio is not None and not timeline.carried_on:
         log_mel = clip_log_mels(file, starts_s, request.audio, timeline.origin_s, limits)
     return Decoded(
-        info=job.info,
+        info=replace(job.info, duration_s=duration_s),
         clips=clips[: len(kept)],
         pts_s=job.pts_s[kept],
         starts_s=starts_s,
         log_mel=log_mel,
         decode_s=clock.monotonic_s() - begun_s,
     )
+
+
+def _starts_s(request: DecodeRequest, timeline: Timeline, duration_s: float) -> tuple[float, ...]:
+    """On presentation time. Another stage's clips are on it already; ``duration_s`` is what it was told."""
+    clip_s = request.video.clip_s
+    if isinstance(request.plan, At):
+        return request.plan.starts_s(duration_s, clip_s)
+    active = timeline.active(clip_s)
+    return active.to_presentation(request.plan.starts_s(active.duration_s, clip_s))
 
 
 def _compact(clips: Pixels, wanted: npt.NDArray[np.bool_]) -> list[int]:

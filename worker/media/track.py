@@ -7,12 +7,14 @@ from typing import Protocol
 
 import av.container
 from av.packet import Packet
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from worker.errors import MediaLimit, Undecodable
-from worker.media.container import DecodeLimits, foreign_errors
+from worker.media.container import DecodeLimits, foreign_errors, packets
 from worker.media.timeline import ROUNDING_S, Timeline, TimelineBuilder
+
+_MISSING_S, _MISSING_SHARE = 1.0, 0.05  # less is not worth a word: encoders are off by a picture or two
 
 
 class JumpFailed(Exception):
@@ -24,17 +26,20 @@ def scan(container: av.container.InputContainer, stream: VideoStream, limits: De
     unit_s = _time_base_s(stream)
     rate = float(stream.average_rate or 0)
     builder = TimelineBuilder(gap_s=1 / rate) if 1 <= rate <= 1000 else TimelineBuilder()
-    for packet in _packets(container, stream):
+    for packet in packets(container, stream):
         builder.add(
             None if packet.pts is None else packet.pts * unit_s,
             None if packet.dts is None else packet.dts * unit_s,
             (packet.duration or 0) * unit_s,
             packet.is_keyframe,
+            shown=not packet.is_discard,
         )
         if len(builder) > limits.max_packets:
             raise MediaLimit(f"the video has more than {limits.max_packets} packets")
     if not len(builder):
         raise Undecodable("the video track has no packets")
+    if not builder.shows_any:
+        raise Undecodable("the edit list of the video track shows none of its pictures")
     timeline = builder.build()
     if timeline.duration_s > limits.max_duration_s:
         raise MediaLimit(
@@ -44,25 +49,26 @@ def scan(container: av.container.InputContainer, stream: VideoStream, limits: De
     return timeline
 
 
+def promised_s(stream: VideoStream, timeline: Timeline, limits: DecodeLimits) -> float:
+    """The duration to report: longer than the timeline where the track counts more pictures than it brought.
+
+    What could not be read, or an edit list leaves out, may be shown by other players, so it counts as
+    not seen. Only a track that counts its pictures is believed (in MP4, MOV and AVI; not in fragmented
+    files, whose durations are often those of a longer programme), and only up to the limit. Clips are
+    never laid out on a promise.
+    """
+    missing_s = (stream.frames - timeline.pictures) * timeline.interval_s
+    if missing_s <= max(_MISSING_S, _MISSING_SHARE * timeline.duration_s):
+        return timeline.duration_s
+    counted_s = stream.frames * timeline.interval_s
+    stated_s = (stream.duration or 0) * _time_base_s(stream)
+    return max(timeline.duration_s, min(limits.max_duration_s, max(counted_s, stated_s)))
+
+
 def _time_base_s(stream: VideoStream) -> float:
     if not stream.time_base:
         raise Undecodable("the video track has no time base")
     return float(stream.time_base)
-
-
-def _packets(container: av.container.InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
-    """Packets that carry data, up to the end or to where the container breaks."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            with foreign_errors("read"):
-                packet = next(packets, None)
-        except Undecodable:
-            return  # a broken tail: what came before it counts
-        if packet is None:
-            return
-        if packet.size:  # an empty one would put the decoder into its end state
-            yield packet
 
 
 class Wanted(Protocol):
@@ -96,7 +102,7 @@ class Pictures:
     def run(self, wanted: Wanted | None) -> Iterator[tuple[float, VideoFrame]]:
         """Yield (time, picture) in the order of presentation. ``wanted`` None: without jumps."""
         resume_at = 0
-        for ordinal, packet in enumerate(_packets(self._container, self._stream)):
+        for ordinal, packet in enumerate(packets(self._container, self._stream)):
             if ordinal >= len(self._timeline.times_s):
                 break
             if wanted is not None and ordinal >= resume_at:
@@ -157,7 +163,12 @@ class Pictures:
         key_s, wanted_s = self._landing
         if time_s < key_s - self._timeline.interval_s / 2:
             return False  # pictures that lean on the part that was left out
-        if not frame.key_frame or time_s > max(wanted_s, key_s) + self._timeline.interval_s / 2:
+        if not _is_keyframe(frame) or time_s > max(wanted_s, key_s) + self._timeline.interval_s / 2:
             raise JumpFailed
         self._landing = None
         return True
+
+
+def _is_keyframe(frame: VideoFrame) -> bool:
+    """Needs the picture no other? A recovery point in H.264 sets the flag on pictures that do."""
+    return frame.key_frame and frame.pict_type in (PictureType.I, PictureType.NONE)

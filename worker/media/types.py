@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from models.spec import AudioInput, VideoInput
 
-# Part of every cache key: raise it with any change to the pixels or the spectrograms that come out.
-PREPROCESSING_VERSION = "1"
+# Part of every cache key: raise it with any change to the pixels or the spectrograms that come out, or to
+# where in the video they come from.
+PREPROCESSING_VERSION = "2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +29,14 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class MediaInfo:
-    """What the container says, and for the duration what its packets say where it is silent."""
+    """What was found in the media, rather than what its container says."""
 
     container: str
-    video_codec: str  # empty: there is no video stream
+    video_codec: str
     width: int  # pixels as displayed: after rotation
     height: int
     fps: float  # average; 0.0: unknown
-    duration_s: float
+    duration_s: float  # as its packets say; more where a part of them is missing, which nobody has seen
     has_audio: bool
 
 
@@ -43,7 +44,7 @@ class SamplingPlan(Protocol):
     """Where clips start. Pure: the same arguments give the same answer."""
 
     def starts_s(self, duration_s: float, clip_s: float) -> tuple[float, ...]:
-        """Start of each clip on presentation time, ascending, within [0, max(0, duration_s - clip_s)]."""
+        """Start of each clip, ascending, within [0, max(0, duration_s - clip_s)]."""
         ...
 
 
