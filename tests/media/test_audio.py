@@ -75,6 +75,24 @@ def test_a_video_without_sound_has_none(tmp_path: Path) -> None:
     assert not result.info.has_audio
 
 
+def test_sound_is_left_out_where_the_clock_starts_again(tmp_path: Path) -> None:
+    """Concatenated MPEG-TS: pictures are carried on, and nothing says where their sound lies then."""
+    part = Video(duration_s=2, size=(64, 48), container="mpegts", tone_hz=440).make()
+    assert decoded(part, tmp_path, Dense(8)).log_mel is not None
+    result = decoded(part + part, tmp_path, Dense(8))
+    assert len(result.starts_s) >= 4
+    assert result.log_mel is None
+    assert result.info.has_audio
+
+
+def test_made_up_picture_times_do_not_cost_the_sound(tmp_path: Path) -> None:
+    """AVI has no presentation times."""
+    data = Video(duration_s=4, size=(64, 48), container="avi", codec="mjpeg", pix_fmt="yuvj420p", tone_hz=440)
+    result = decoded(data.make(), tmp_path, At((1.0,)))
+    assert result.log_mel is not None
+    assert loudest_hz(result.log_mel[0]) == pytest.approx(440, rel=0.08)
+
+
 def test_broken_sound_does_not_fail_the_video(tmp_path: Path) -> None:
     data = Video(duration_s=2, size=(64, 48), tone_hz=440, sound_codec="aac").make()
 

@@ -77,7 +77,7 @@ class Random:
 
     def starts_s(self, duration_s: float, clip_s: float) -> tuple[float, ...]:
         last_s = _last_start_s(duration_s, clip_s)
-        return _jittered(self.clips, last_s, self.seed) if last_s > 0 else (0.0,)
+        return _jittered(self.clips, duration_s, clip_s, self.seed) if last_s > 0 else (0.0,)
 
     def describe(self) -> str:
         return f"random({self.clips}){_key_name(self.seed)}"
@@ -162,15 +162,23 @@ def _spread(count: int, duration_s: float, clip_s: float, key: bytes) -> tuple[f
     if last_s == 0.0:
         return (0.0,)
     if key and count * clip_s < duration_s:
-        return _jittered(count, last_s, key)
+        return _jittered(count, duration_s, clip_s, key)
     if count == 1:
         return (last_s / 2,)
     return tuple(min(last_s, last_s * index / (count - 1)) for index in range(count))
 
 
-def _jittered(count: int, last_s: float, key: bytes) -> tuple[float, ...]:
-    """One start anywhere in each of ``count`` equal shares of [0, last_s]."""
-    return tuple(min(last_s, last_s * (index + _unit(key, index)) / count) for index in range(count))
+def _jittered(count: int, duration_s: float, clip_s: float, key: bytes) -> tuple[float, ...]:
+    """One start anywhere in each of ``count`` equal shares, brought to where a clip fits.
+
+    The shares reach from a clip before the video to its end: so its first and its last moment are no
+    less likely to be seen than others. Clips that would overlap leave no gaps, and their shares stay inside,
+    where no two of them meet.
+    """
+    last_s = _last_start_s(duration_s, clip_s)
+    first_s, end_s = (-clip_s, duration_s) if count * clip_s < duration_s else (0.0, last_s)
+    drawn = (first_s + (end_s - first_s) * (index + _unit(key, index)) / count for index in range(count))
+    return tuple(min(max(0.0, start_s), last_s) for start_s in drawn)
 
 
 def _unit(key: bytes, index: int) -> float:
