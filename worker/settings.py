@@ -146,7 +146,9 @@ class InferenceSettings(_Group):
     provider: Literal["auto", "openvino", "cpu", "cuda", "tensorrt"] = Field(
         "auto", description="auto: the best that is installed and runs"
     )
-    models_dir: OptionalPath = Field(None, description="None: the models that ship with Sluice")
+    models_dir: OptionalPath = Field(
+        None, description="models looked for here before those that ship with Sluice; None: only those"
+    )
     filter: str = Field("violence-filter", description="name or name@version")
     escalation: str = Field("violence-escalation", description="name or name@version; empty: no escalation")
     additional: Names = Field(
