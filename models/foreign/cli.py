@@ -47,11 +47,15 @@ def add(file: Path, spec: str | None, into: Path | None, **given: str | None) ->
 def _description(file: Path, spec: str | None, given: dict[str, str | None]) -> Description:
     if spec is None:
         with onnx_file(file) as inside:
-            return described(answered(given, load(inside), ask=sys.stdin.isatty()))
+            return described(answered(given, load(inside), ask=_is_terminal()))
     said = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
     if said:
         raise click.UsageError(f"--spec says it all; leave out {', '.join(said)}")
     return read_description(spec)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _report(installed: Installed, place: Path) -> list[str]:

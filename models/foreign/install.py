@@ -146,7 +146,10 @@ def _prove(artifact: Artifact, foreign: Foreign, description: Description) -> tu
         except Exception as error:  # installed and not running, or running out of its operators
             refused.append(f"{provider}: {error}")
     if not worst:
-        raise Refused(f"no execution provider runs the network: {'; '.join(refused)}")
+        raise Refused(
+            "no execution provider runs the wrapped network; where the file itself runs, its batch is fixed "
+            f"inside: export it with a free batch dimension. {'; '.join(refused)}"
+        )
     return tuple(worst), max(worst.values())
 
 

@@ -37,7 +37,7 @@ class Foreign:
 
     def classes(self) -> int:
         """How many scores the network gives to a blank input; every label must be among them."""
-        classes = self.scores(blank(self._description)).shape[1]
+        classes = int(self.scores(blank(self._description)).shape[1])
         for label in self._description.labels:
             if max(label.outputs) >= classes:
                 raise Refused(
@@ -86,7 +86,7 @@ def network_input(clips: Clips, description: Description) -> npt.NDArray[np.floa
         pixels, axes = pixels.reshape(-1, height, width, 3), "NHWC"
     ordered = pixels.transpose([axes.index(axis) for axis in wants.layout])
     assert ordered.shape[1:] == wanted_shape(description)[1:]
-    return ordered.astype(np.float32)
+    return np.asarray(ordered, np.float32)
 
 
 def by_label(scores: Scores, description: Description) -> Scores:

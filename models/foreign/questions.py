@@ -27,7 +27,7 @@ class Question:
     choices: tuple[str, ...] = ()
 
     @property
-    def type(self) -> click.ParamType:
+    def type(self) -> click.ParamType[Any]:
         return click.Choice(self.choices) if self.choices else click.STRING
 
     @property

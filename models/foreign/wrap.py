@@ -174,7 +174,7 @@ def _log_odds(node: _Nodes, value: str, description: Description, classes: int) 
         picked = node("Gather", value, np.array([label.outputs[0] for label in description.labels]), axis=1)
         if scores == "logits":
             return picked
-        return _log_ratio(node, picked, node("Sub", np.float32([1.0]), picked))
+        return _log_ratio(node, picked, node("Sub", np.array([1.0], np.float32), picked))
     if scores == "softmax_logits":
         value = node("Softmax", value, axis=1)
     chosen = np.zeros((classes, len(description.labels)), np.float32)
@@ -198,7 +198,7 @@ def _pooled(node: _Nodes, value: str, description: Description) -> str:
 
 
 def _log_ratio(node: _Nodes, above: str, below: str) -> str:
-    least = np.float32([LEAST_PROBABILITY])
+    least = np.array([LEAST_PROBABILITY], np.float32)
     above, below = (node("Log", node("Max", value, least)) for value in (above, below))
     return node("Sub", above, below)
 
