@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.foreign.description import read_description
-from models.foreign.install import install
+from models.adopt.description import read_description
+from models.adopt.install import install
 from tests import parts
-from tests.models.foreign.networks import description, network, saved
+from tests.models.adopt.networks import description, network, saved
 from tests.synthesis import Pixels, Video
 from worker.messages import Verdict
 

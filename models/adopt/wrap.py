@@ -17,7 +17,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
-from models.foreign.description import Description, Refused
+from models.adopt.description import Description, Refused
 
 OLDEST_OPSET = 8
 IR_VERSION = 8  # at least: since 4, weights need not be inputs as well

@@ -10,8 +10,8 @@ from typing import Any, get_args
 import click
 import onnx
 
-from models.foreign.description import Description, Layout, Refused, Scores, parse
-from models.foreign.wrap import shape_of
+from models.adopt.description import Description, Layout, Refused, Scores, parse
+from models.adopt.wrap import shape_of
 from models.spec import Role
 
 Answers = Mapping[str, str]

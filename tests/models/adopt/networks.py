@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from models.foreign.description import Description
+from models.adopt.description import Description
 
 SIZE = 16
 FRAMES = 2

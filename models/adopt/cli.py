@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from models.foreign.description import Description, Refused, preset_names, read_description
-from models.foreign.install import Installed, install, load, onnx_file
-from models.foreign.questions import answered, described, options
+from models.adopt.description import Description, Refused, preset_names, read_description
+from models.adopt.install import Installed, install, load, onnx_file
+from models.adopt.questions import answered, described, options
 from worker.configuration import load_settings
 from worker.inference.registry import SHIPPED
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from models.foreign.description import Description, Refused
-from models.foreign.wrap import Interface, wanted_shape
+from models.adopt.description import Description, Refused
+from models.adopt.wrap import Interface, wanted_shape
 
 TOLERANCE = 2e-3  # largest difference of a probability; half precision stays below
 

@@ -10,12 +10,12 @@ import pytest
 from click.testing import CliRunner, Result
 from onnx import ModelProto
 
-from models.foreign import cli as foreign_cli
-from models.foreign.cli import add
-from models.foreign.description import Refused
-from models.foreign.questions import answered, described, guesses
+from models.adopt import cli as adopt_cli
+from models.adopt.cli import add
+from models.adopt.description import Refused
+from models.adopt.questions import answered, described, guesses
 from models.spec import read_spec
-from tests.models.foreign.networks import network, saved
+from tests.models.adopt.networks import network, saved
 from worker import cli
 from worker.inference.registry import list_artifacts
 
@@ -63,7 +63,7 @@ def test_without_a_terminal_what_is_missing_is_named(missing: str, tmp_path: Pat
 
 
 def test_on_a_terminal_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(foreign_cli, "_is_terminal", lambda: True)
+    monkeypatch.setattr(adopt_cli, "_is_terminal", lambda: True)
     file = saved(network("NTHWC", "sigmoid"), tmp_path)
     given = {"name": "mine", "labels": "red=0", "frame-rate": "2", "source": "here", "licence": "none"}
     # version, role, threshold, band, prevalence, layout, size, crop, fit, frames, channels, scale, mean, std

@@ -13,9 +13,9 @@ import numpy as np
 import onnx
 import yaml
 
-from models.foreign.description import Description, Refused
-from models.foreign.prove import Foreign, check_agreement, examples
-from models.foreign.wrap import interface_of, precision_of, wrapped
+from models.adopt.description import Description, Refused
+from models.adopt.prove import Foreign, check_agreement, examples
+from models.adopt.wrap import interface_of, precision_of, wrapped
 from models.spec import Label, ModelSpec, Variant, file_sha256, write_spec
 from worker.inference.registry import Artifact
 from worker.inference.session import installed_providers, open_session

@@ -13,10 +13,10 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto
 
-from models.foreign.description import Description, Refused
-from models.foreign.prove import Foreign, examples
-from models.foreign.wrap import interface_of, precision_of, wrapped
-from tests.models.foreign.networks import SIZE, colour, description, network, saved
+from models.adopt.description import Description, Refused
+from models.adopt.prove import Foreign, examples
+from models.adopt.wrap import interface_of, precision_of, wrapped
+from tests.models.adopt.networks import SIZE, colour, description, network, saved
 
 ORANGE = (255, 51, 0)  # 1.0, 0.2, 0.0 of full scale
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)

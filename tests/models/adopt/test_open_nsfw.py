@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from models.foreign.description import read_description
-from models.foreign.install import install
+from models.adopt.description import read_description
+from models.adopt.install import install
 from tests import parts
 from tests.synthesis import Pixels, Video
 from worker.inference.registry import Artifact

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
-from models.foreign.description import Refused, preset_names, read_description
-from models.foreign.install import install
+from models.adopt.description import Refused, preset_names, read_description
+from models.adopt.install import install
 from models.spec import file_sha256
-from tests.models.foreign.networks import colour, description, network, saved
+from tests.models.adopt.networks import colour, description, network, saved
 from worker.inference.registry import find_artifact, verify
 from worker.inference.session import open_session
 from worker.inference.types import Inputs
