@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from onnx import ModelProto
 
-from models.adopt.description import Refused, preset_names, read_description
+from models.adopt.description import Refused, parse, preset_names, read_description
 from models.adopt.install import install
 from models.spec import file_sha256
+from tests import parts
 from tests.models.adopt.networks import colour, description, network, saved
 from worker.inference.registry import find_artifact, verify
 from worker.inference.session import open_session
@@ -133,6 +136,13 @@ def test_a_description_that_is_wrong_names_the_field(
 def test_probabilities_can_be_added_after_a_softmax_only(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="label first: probabilities can be added after a softmax only"):
         description(outputs=[0, 1])
+
+
+def test_the_description_in_the_docs_can_be_read() -> None:
+    text = (parts.CHECKOUT / "docs/models-byo.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    said = parse(yaml.safe_load(block), "the docs")
+    assert [(label.name, label.outputs) for label in said.labels] == [("gun", (1,)), ("knife", (2, 3))]
 
 
 def test_presets_can_be_read_by_name() -> None:
