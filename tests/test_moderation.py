@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -94,18 +94,19 @@ def moderator(
     *,
     before_filter: Before = nothing,
     before_escalation: Before = nothing,
+    additional: Sequence[tiny.Scripted] = (),
     source: MediaSource | None = None,
     settings: Settings | None = None,
 ) -> Iterator[Moderator]:
     metrics = Metrics()
-    models = []
-    for role, before in (("filter", before_filter), ("escalation", before_escalation)):
-        runner = tiny.Scripted(tiny.spec(role), before)
-        engine = Engine(runner, BatchPolicy(8, 0.0), CLOCK, queue_clips=64, run_timeout_s=10.0)
-        engine.start()
-        models.append(Model(engine, MODEL.model_copy(update={"name": role})))
-    first, second = models
-    policies = load_policies(PolicyFile.parse(POLICIES), first.spec, second.spec)
+    runners = [
+        tiny.Scripted(tiny.spec("filter"), before_filter),
+        tiny.Scripted(tiny.spec("escalation"), before_escalation),
+        *additional,
+    ]
+    models = [_served(runner) for runner in runners]
+    first, second = [models[0], *models[2:]], models[1]
+    policies = load_policies(PolicyFile.parse(POLICIES), [model.spec for model in first], second.spec)
     settings = settings or Settings()
     try:
         yield Moderator(
@@ -114,7 +115,7 @@ def moderator(
             source=source or MediaSource(settings.fetch, CLOCK),
             pool=pool,
             cache=MemoryCache(100, 30.0, CLOCK, metrics.cache_event),
-            filter=first,
+            first=first,
             escalation=second,
             policies=policies,
             versions=VERSIONS,
@@ -124,6 +125,12 @@ def moderator(
     finally:
         for model in models:
             model.engine.close(1.0)
+
+
+def _served(runner: tiny.Scripted) -> Model:
+    engine = Engine(runner, BatchPolicy(8, 0.0), CLOCK, queue_clips=64, run_timeout_s=10.0)
+    engine.start()
+    return Model(engine, MODEL.model_copy(update={"name": runner.spec.name}))
 
 
 def judge(judge_of: Moderator, media: bytes, timeout_s: float = 30.0, **event: Any) -> Verdict:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.samples import INFO, VERSIONS, an_event
 from worker.cascade.decide import Outcome
-from worker.cascade.types import ContentScores, LabelVerdict, Segment, StageScores
+from worker.cascade.types import ContentScores, LabelVerdict, Look, Segment, StageScores
 from worker.commands.show import labels_text, latency_text, segments_text
 from worker.errors import Undecodable
 from worker.messages import LabelSegment, Verdict
@@ -19,8 +19,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SUBJECT = Subject(an_event(created_at=NOW - timedelta(seconds=1.5)), None, VERSIONS)
 SCORES = ContentScores(
     info=INFO,
-    filter=StageScores(("violence",), (0.0, 4.0), 2.0, np.array([[0.1], [0.9]], np.float32)),
-    escalation=None,
+    looks=(Look(StageScores(("violence",), (0.0, 4.0), 2.0, np.array([[0.1], [0.9]], np.float32))),),
 )
 OUTCOME = Outcome(
     decision="review",

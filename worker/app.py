@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -65,25 +65,25 @@ def service(settings: Settings, cache: ScoreCache | None = None) -> Iterator[Ser
     metrics = Metrics()
     with ExitStack() as stack:
         pool = stack.enter_context(DecodePool(settings.decode, clock))
-        models = stack.enter_context(_models(settings.inference, clock, metrics))
-        first, second = models[0], models[1] if len(models) > 1 else None
+        first, escalation = stack.enter_context(_models(settings.inference, clock, metrics))
+        models = (*first, escalation) if escalation else first
         source = MediaSource(settings.fetch, clock)
         stack.callback(source.close)
         cache = cache or _cache(settings.cache, clock, metrics)
         stack.callback(cache.close)
-        policies = _policies(settings.policy, first, second)
+        policies = _policies(settings.policy, first, escalation)
         moderator = Moderator(
             settings,
             clock=clock,
             source=source,
             pool=pool,
             cache=cache,
-            filter=first,
-            escalation=second,
+            first=first,
+            escalation=escalation,
             policies=policies,
             versions=Versions(
                 models=tuple(model.version for model in models),
-                taxonomy=first.spec.taxonomy,
+                taxonomy=first[0].spec.taxonomy,
                 code=__version__,
             ),
             metrics=metrics,
@@ -110,38 +110,57 @@ def run_worker(settings: Settings) -> int:
 
 
 @contextmanager
-def _models(settings: InferenceSettings, clock: Clock, metrics: Metrics) -> Iterator[tuple[Model, ...]]:
-    """The filter, and the escalation model when there is one."""
-    engines: list[Engine] = []
-    try:
-        models = []
-        for reference in filter(None, (settings.filter, settings.escalation)):
-            session = _session(reference, settings)
-            policy = BatchPolicy(settings.max_batch_clips, settings.max_batch_delay_s)
-            engine = Engine(
-                session,
-                policy,
-                clock,
-                queue_clips=settings.queue_clips,
-                run_timeout_s=settings.engine_timeout_s,
-                events=metrics,
-            )
-            engine.start()
-            engines.append(engine)
+def _models(
+    settings: InferenceSettings, clock: Clock, metrics: Metrics
+) -> Iterator[tuple[tuple[Model, ...], Model | None]]:
+    """The filter and the additional models, which look at every upload, and the escalation model if any."""
+    with ExitStack() as stack:
+
+        def serve(role: str, reference: str, variant: str) -> Model:
+            session = _session(reference, variant, settings)
+            engine = _engine(session, settings, clock, metrics)
+            stack.callback(engine.close, ENGINE_CLOSE_TIMEOUT_S)
             version = _version(session)
-            metrics.model_loaded(session.spec.role, provider=session.provider, **version.model_dump())
-            models.append(Model(engine, version))
-        yield tuple(models)
-    finally:
-        for engine in engines:
-            engine.close(ENGINE_CLOSE_TIMEOUT_S)
+            metrics.model_loaded(role, provider=session.provider, **version.model_dump())
+            return Model(engine, version)
+
+        variant = settings.variant
+        first = [serve("filter", settings.filter, variant)]
+        escalation = serve("escalation", settings.escalation, variant) if settings.escalation else None
+        first += [serve("additional", reference, variant="") for reference in settings.additional]
+        _check_labels(first)
+        yield tuple(first), escalation
 
 
-def _session(reference: str, settings: InferenceSettings) -> Session:
-    artifact = find_artifact(reference, settings.models_dir)
-    session = open_session(
-        artifact, provider=settings.provider, variant=settings.variant, threads=settings.threads
+def _engine(session: Session, settings: InferenceSettings, clock: Clock, metrics: Metrics) -> Engine:
+    engine = Engine(
+        session,
+        BatchPolicy(settings.max_batch_clips, settings.max_batch_delay_s),
+        clock,
+        queue_clips=settings.queue_clips,
+        run_timeout_s=settings.engine_timeout_s,
+        events=metrics,
     )
+    engine.start()
+    return engine
+
+
+def _check_labels(first: Sequence[Model]) -> None:
+    """Two models that look at every upload and know one label would leave open whose word counts."""
+    known: dict[str, str] = {}
+    for model in first:
+        for label in model.spec.label_names:
+            if label in known:
+                raise SettingsError(
+                    f"label {label!r} is known to {known[label]} and to {model.spec.name}: "
+                    "take one of them out of inference.filter and inference.additional"
+                )
+            known[label] = model.spec.name
+
+
+def _session(reference: str, variant: str, settings: InferenceSettings) -> Session:
+    artifact = find_artifact(reference, settings.models_dir)
+    session = open_session(artifact, provider=settings.provider, variant=variant, threads=settings.threads)
     warmth = session.warm_up(settings.max_batch_clips)
     log.info(
         "model_loaded",
@@ -164,12 +183,12 @@ def _version(session: Session) -> ModelVersion:
     )
 
 
-def _policies(settings: PolicySettings, first: Model, second: Model | None) -> Policies:
+def _policies(settings: PolicySettings, first: Sequence[Model], escalation: Model | None) -> Policies:
     file = read_policy_file(settings.file) if settings.file else None
     return load_policies(
         file,
-        first.spec,
-        second.spec if second else None,
+        [model.spec for model in first],
+        escalation.spec if escalation else None,
         default=settings.default,
         max_escalated_clips=settings.max_escalated_clips,
     )

@@ -15,13 +15,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.spec import Name, Probability
-from worker.cascade.types import ContentScores, StageScores
+from worker.cascade.types import ContentScores, Look, StageScores
 from worker.media.types import MediaInfo
 
-FORMAT = 1
+FORMAT = 2
 MAX_VALUE_BYTES = 1024 * 1024
 MAX_CLIPS = 4096
 MAX_LABELS = 256
+MAX_LOOKS = 16
 
 Seconds = Annotated[float, Field(ge=0)]
 Short = Annotated[str, Field(max_length=64)]
@@ -52,12 +53,16 @@ class _Stage(_Strict):
     probabilities: list[list[Probability]] = Field(max_length=MAX_CLIPS)
 
 
+class _Look(_Strict):
+    first: _Stage
+    escalation: _Stage | None
+
+
 class _Stored(_Strict):
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     key: str
     info: _Info
-    filter: _Stage
-    escalation: _Stage | None
+    looks: list[_Look] = Field(min_length=1, max_length=MAX_LOOKS)
 
 
 def cache_key(sha256: str, models: Sequence[Mapping[str, str]], sampling: str, preprocessing: str) -> str:
@@ -88,8 +93,13 @@ def pack(key: str, scores: ContentScores) -> bytes:
             duration_s=float(info.duration_s),
             has_audio=info.has_audio,
         ),
-        filter=_stage(scores.filter),
-        escalation=None if scores.escalation is None else _stage(scores.escalation),
+        looks=[
+            _Look(
+                first=_stage(look.first),
+                escalation=None if look.escalation is None else _stage(look.escalation),
+            )
+            for look in scores.looks
+        ],
     )
     value = stored.model_dump_json().encode()
     if len(value) > MAX_VALUE_BYTES:
@@ -107,8 +117,10 @@ def unpack(key: str, value: bytes) -> ContentScores:
             raise Poisoned("it belongs to another key")
         return ContentScores(
             info=MediaInfo(**stored.info.model_dump()),
-            filter=_scores(stored.filter),
-            escalation=None if stored.escalation is None else _scores(stored.escalation),
+            looks=tuple(
+                Look(_scores(look.first), None if look.escalation is None else _scores(look.escalation))
+                for look in stored.looks
+            ),
         )
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]

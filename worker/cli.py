@@ -15,37 +15,37 @@ from worker import __version__
 from worker.configuration import load_settings, masked
 from worker.errors import SluiceError
 
-COMMAND_GROUP = "sluice.commands"
-
 
 class _Group(click.Group):
     """Adds the commands that other parts bring as entry points; one that needs an extra says which."""
 
+    def __init__(self, *arguments: Any, brought: str, extra: str, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._brought = brought  # the group of entry points
+        self._extra = extra
+
     def list_commands(self, context: click.Context) -> list[str]:
-        return sorted({*super().list_commands(context), *(entry.name for entry in _brought())})
+        brought = entry_points(group=self._brought)
+        return sorted({*super().list_commands(context), *(entry.name for entry in brought)})
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        for entry in _brought():
+        for entry in entry_points(group=self._brought):
             if entry.name == name:
-                return _load(entry)
+                return _load(entry, self._extra)
         return super().get_command(context, name)
 
 
-def _brought() -> Any:
-    return entry_points(group=COMMAND_GROUP)
-
-
-def _load(entry: Any) -> click.Command:
+def _load(entry: Any, extra: str) -> click.Command:
     try:
         command = entry.load()
     except ModuleNotFoundError as error:
         missing = error.name
         return click.Command(
             entry.name,
-            callback=lambda: _fail(f"`sluice {entry.name}` needs {missing}: pip install 'sluice[trainer]'"),
+            callback=lambda: _fail(f"`{entry.name}` needs {missing}: pip install 'sluice[{extra}]'"),
             context_settings={"ignore_unknown_options": True},
             params=[click.Argument(["arguments"], nargs=-1, expose_value=False)],
-            short_help="(needs the trainer extra)",
+            short_help=f"(needs the {extra} extra)",
         )
     assert isinstance(command, click.Command)
     return command
@@ -55,7 +55,12 @@ def _fail(message: str) -> None:
     raise click.ClickException(message)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Group,
+    brought="sluice.commands",
+    extra="trainer",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="sluice")
 def cli() -> None:
     """Streaming, real-time video moderation: uploads from Kafka in, verdicts out."""
@@ -141,8 +146,16 @@ def config(style: str) -> None:
     click.echo(text.rstrip())
 
 
-@cli.command()
-def models() -> None:
+@cli.group(cls=_Group, brought="sluice.models.commands", extra="models", invoke_without_command=True)
+@click.pass_context
+def models(context: click.Context) -> None:
+    """List models, or add one of your own."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_models)
+
+
+@models.command("list")
+def list_models() -> None:
     """Print which models are installed, which are used, from where, and their sha256."""
     from worker.commands.models import describe_models
 

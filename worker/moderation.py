@@ -1,7 +1,7 @@
 """The route of one upload, from event to verdict, as straight-line code.
 
-    policy -> fetch -> cache? -> decode -> filter -> uncertain? -> decode with sound -> escalation
-           -> cache -> decide -> verdict
+    policy -> fetch -> cache? -> decode -> filter and additional models -> uncertain?
+           -> decode with sound -> escalation -> cache -> decide -> verdict
 
 Runs on the stream loop's threads; what is bounded (decoders, models, cache) is shared between them.
 An upload that cannot be judged gets `review`; nothing that was not looked at is ever allowed.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -21,7 +21,7 @@ from models.spec import ModelSpec
 from worker.cache import ScoreCache, cache_key
 from worker.cascade.decide import Uncertain, decide, uncertain
 from worker.cascade.policy import Policies, Policy
-from worker.cascade.types import ContentScores, StageScores
+from worker.cascade.types import Clip, ContentScores, Look, StageScores
 from worker.clock import Clock, Deadline
 from worker.errors import DeadlineExceeded, MediaError, ModelRunFailed, SluiceError, Undecodable
 from worker.events import Upload
@@ -30,7 +30,7 @@ from worker.inference.types import Inputs
 from worker.media.pool import DecodePool
 from worker.media.sampling import At, plan_from_settings
 from worker.media.source import MediaSource
-from worker.media.types import PREPROCESSING_VERSION, DecodeRequest, Media
+from worker.media.types import PREPROCESSING_VERSION, Decoded, DecodeRequest, Media
 from worker.messages import Coordinates, Decider, ModelVersion, Verdict, Versions
 from worker.settings import Settings
 from worker.telemetry.metrics import Metrics
@@ -90,19 +90,20 @@ class Moderator:
         source: MediaSource,
         pool: DecodePool,
         cache: ScoreCache,
-        filter: Model,  # noqa: A002 - the domain's word
+        first: Sequence[Model],
         escalation: Model | None,
         policies: Policies,
         versions: Versions,
         metrics: Metrics,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        """``first``: the models that look at every upload, the filter first, as ``policies`` knows them."""
         self._settings = settings
         self._clock = clock
         self._source = source
         self._pool = pool
         self._cache = cache
-        self._filter = filter
+        self._first = tuple(first)
         self._escalation = escalation
         self._policies = policies
         self._metrics = metrics
@@ -163,7 +164,7 @@ class Moderator:
     def _score(
         self, media: Media, policy: Policy, deadline: Deadline, progress: _Progress
     ) -> tuple[ContentScores, Decider]:
-        scores = self._filter_scores(media, deadline, progress)
+        scores = self._first_scores(media, deadline, progress)
         todo = uncertain(policy, scores)
         if not todo.clips:
             return scores, "filter"
@@ -177,17 +178,21 @@ class Moderator:
             # What is known stands; what is still uncertain becomes `review` in decide().
             log.warning("escalation_incomplete", reason=error.reason, error=str(error))
             progress.degraded_reason = error.reason
-            return scores, "filter" if scores.escalation is None else "escalation"
+            return scores, "escalation" if scores.escalated_clips else "filter"
 
-    def _filter_scores(self, media: Media, deadline: Deadline, progress: _Progress) -> ContentScores:
-        spec = self._filter.spec
+    def _first_scores(self, media: Media, deadline: Deadline, progress: _Progress) -> ContentScores:
+        """What the filter and the additional models say; those that take the same input share its decode."""
         plan = plan_from_settings(self._settings.sampling, media.sha256)
-        with progress.timed("decode"):
-            decoded = self._pool.decode(media, DecodeRequest(plan, spec.video, spec.audio), deadline)
-        with progress.timed("filter"):
-            probabilities = self._filter.engine.predict(Inputs(decoded.clips, decoded.log_mel), deadline)
-        stage = StageScores(spec.label_names, decoded.starts_s, spec.video.clip_s, probabilities)
-        return ContentScores(decoded.info, stage, None)
+        decodes: dict[DecodeRequest, Decoded] = {}
+        looks: list[Look] = []
+        for model in self._first:
+            request = DecodeRequest(plan, model.spec.video, model.spec.audio)
+            if request not in decodes:
+                with progress.timed("decode"):
+                    decodes[request] = self._pool.decode(media, request, deadline)
+            with progress.timed("additional" if looks else "filter"):
+                looks.append(Look(_scored(model, decodes[request], deadline)))
+        return ContentScores(next(iter(decodes.values())).info, tuple(looks))
 
     def _escalated(
         self,
@@ -197,7 +202,7 @@ class Moderator:
         deadline: Deadline,
         progress: _Progress,
     ) -> ContentScores:
-        """Bring the escalation's scores of the clips in ``todo``, under the filter's start times."""
+        """Bring the escalation's scores of the clips in ``todo``."""
         assert self._escalation is not None
         spec = self._escalation.spec
         places_s = _aligned(scores, todo, spec)
@@ -205,16 +210,8 @@ class Moderator:
         with progress.timed("escalation_decode"):
             decoded = self._pool.decode(media, DecodeRequest(plan, spec.video, spec.audio), deadline)
         with progress.timed("escalation"):
-            probabilities = self._escalation.engine.predict(Inputs(decoded.clips, decoded.log_mel), deadline)
-        rows = {
-            start_s: decoded.starts_s.index(place_s)
-            for start_s, place_s in places_s.items()
-            if place_s in decoded.starts_s  # a clip that could not be decoded is not there
-        }
-        stage = StageScores(
-            spec.label_names, tuple(rows), spec.video.clip_s, probabilities[list(rows.values())]
-        )
-        return replace(scores, escalation=stage)
+            scored = _scored(self._escalation, decoded, deadline)
+        return _with_escalation(scores, scored, places_s)
 
     def _fetch(self, upload: Upload, deadline: Deadline, progress: _Progress) -> Media:
         """Tries again, with back-off and jitter, what may work a moment later."""
@@ -300,14 +297,40 @@ class Moderator:
         return verdict
 
 
-def _aligned(scores: ContentScores, todo: Uncertain, spec: ModelSpec) -> dict[float, float]:
-    """Start of a filter's clip -> where the escalation's clip with the same centre starts.
+def _scored(model: Model, decoded: Decoded, deadline: Deadline) -> StageScores:
+    spec = model.spec
+    probabilities = model.engine.predict(Inputs(decoded.clips, decoded.log_mel), deadline)
+    return StageScores(spec.label_names, decoded.starts_s, spec.video.clip_s, probabilities)
+
+
+def _aligned(scores: ContentScores, todo: Uncertain, spec: ModelSpec) -> dict[Clip, float]:
+    """Where the escalation's clip starts that has the same centre as a clip that goes up.
 
     Near the ends of a video a longer clip is moved inside, as the sampling plan does it.
     """
     clip_s = spec.video.clip_s
-    shift_s = (scores.filter.clip_s - clip_s) / 2.0
-    starts_s = [scores.filter.starts_s[clip] for clip in todo.clips]
-    return {
-        start_s: At((start_s + shift_s,)).starts_s(scores.info.duration_s, clip_s)[0] for start_s in starts_s
+    places_s = {}
+    for clip in todo.clips:
+        looked = scores.looks[clip.look].first
+        start_s = looked.starts_s[clip.row] + (looked.clip_s - clip_s) / 2.0
+        places_s[clip] = At((start_s,)).starts_s(scores.info.duration_s, clip_s)[0]
+    return places_s
+
+
+def _with_escalation(
+    scores: ContentScores, scored: StageScores, places_s: dict[Clip, float]
+) -> ContentScores:
+    """``scored`` given to the looks whose clips went up, under the starts that these have there."""
+    rows = {
+        clip: scored.starts_s.index(place_s)
+        for clip, place_s in places_s.items()
+        if place_s in scored.starts_s  # a clip that could not be decoded is not there
     }
+    looks = list(scores.looks)
+    for place in {clip.look for clip in rows}:
+        first = looks[place].first
+        own = [clip for clip in rows if clip.look == place]
+        starts_s = tuple(first.starts_s[clip.row] for clip in own)
+        stage = replace(scored, starts_s=starts_s, probabilities=scored.probabilities[[rows[c] for c in own]])
+        looks[place] = replace(looks[place], escalation=stage)
+    return replace(scores, looks=tuple(looks))

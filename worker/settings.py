@@ -42,6 +42,7 @@ def _none_if_empty(value: Any) -> Any:
 
 
 OptionalPath = Annotated[Path | None, BeforeValidator(_none_if_empty)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_at_colons)]
 Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split_at_colons)]
 
 
@@ -145,10 +146,15 @@ class InferenceSettings(_Group):
     provider: Literal["auto", "openvino", "cpu", "cuda", "tensorrt"] = Field(
         "auto", description="auto: the best that is installed and runs"
     )
-    models_dir: OptionalPath = Field(None, description="None: the models that ship with Sluice")
+    models_dir: OptionalPath = Field(
+        None, description="models looked for here before those that ship with Sluice; None: only those"
+    )
     filter: str = Field("violence-filter", description="name or name@version")
     escalation: str = Field("violence-escalation", description="name or name@version; empty: no escalation")
-    variant: str = Field("", description="name of a variant; empty: the one measured best for the provider")
+    additional: Names = Field(
+        (), description="further models that look at every upload, name or name@version, colon separated"
+    )
+    variant: str = Field("", description="of filter and escalation; empty: the best for the provider")
     max_batch_clips: int = Field(8, ge=1, le=1024)
     max_batch_delay_s: float = Field(0.005, ge=0, description="how long a batch waits to fill")
     queue_clips: int = Field(256, ge=1, description="clips waiting for a model before threads block")

@@ -153,5 +153,5 @@ def _coverage(scores: ContentScores) -> Coverage:
         seconds_seen=round(seen_s, 3),
         share=round(min(1.0, seen_s / duration_s), 4) if duration_s > 0 else 1.0,
         clips=len(scores.filter.starts_s),
-        clips_escalated=len(scores.escalation.starts_s) if scores.escalation else 0,
+        clips_escalated=scores.escalated_clips,
     )

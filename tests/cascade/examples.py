@@ -8,7 +8,7 @@ from models.spec import Aggregation, Label, ModelSpec, Variant, VideoInput
 from worker.cascade.decide import Outcome
 from worker.cascade.policy import Policies, load_policies
 from worker.cascade.policy_file import PolicyFile
-from worker.cascade.types import ContentScores, StageScores
+from worker.cascade.types import ContentScores, Look, StageScores
 from worker.media.types import MediaInfo
 
 CLIP_S = 2.0
@@ -60,9 +60,11 @@ def policies(
     filter_spec: ModelSpec = FILTER,
     escalation_spec: ModelSpec | None = ESCALATION,
     max_escalated_clips: int = 16,
+    additional: tuple[ModelSpec, ...] = (),
 ) -> Policies:
     file = PolicyFile.parse(text.encode(), "policy.yaml") if text else None
-    return load_policies(file, filter_spec, escalation_spec, max_escalated_clips=max_escalated_clips)
+    first = (filter_spec, *additional)
+    return load_policies(file, first, escalation_spec, max_escalated_clips=max_escalated_clips)
 
 
 def stage(clips: list[float] | dict[float, float], label: str = "violence") -> StageScores:
@@ -76,6 +78,14 @@ def stage(clips: list[float] | dict[float, float], label: str = "violence") -> S
     )
 
 
+def look(
+    clips: list[float] | dict[float, float],
+    escalation_clips: dict[float, float] | None = None,
+    label: str = "violence",
+) -> Look:
+    return Look(stage(clips, label), None if escalation_clips is None else stage(escalation_clips, label))
+
+
 def content(
     filter_clips: list[float] | dict[float, float],
     escalation_clips: dict[float, float] | None = None,
@@ -83,8 +93,7 @@ def content(
 ) -> ContentScores:
     return ContentScores(
         info=MediaInfo("mp4", "h264", 640, 360, 30.0, duration_s, has_audio=True),
-        filter=stage(filter_clips),
-        escalation=None if escalation_clips is None else stage(escalation_clips),
+        looks=(look(filter_clips, escalation_clips),),
     )
 
 

@@ -8,13 +8,19 @@ from hypothesis import strategies as st
 
 from models.spec import Aggregation
 from tests.cascade.examples import CLIP_S, ESCALATION, FILTER, content, policies, shown, spec, stage
-from worker.cascade.decide import STRENGTH, decide, uncertain
-from worker.cascade.types import ContentScores, StageScores
+from worker.cascade.decide import STRENGTH, Uncertain, decide, uncertain
+from worker.cascade.types import ContentScores, Look, StageScores
 
 # The default policy of the example models: band [0.3, 0.8), review at 0.5, block at 0.952; highest clip.
 DEFAULT = policies().get("default")
 PROBABILITY = st.floats(0, 1, width=32)
 CLIPS = st.lists(PROBABILITY, min_size=1, max_size=10)
+
+
+def indices(found: Uncertain) -> tuple[int, ...]:
+    """Of the filter's clips; no other model's are among them."""
+    assert all(clip.look == 0 for clip in found.clips)
+    return tuple(clip.row for clip in found.clips)
 
 
 @pytest.mark.parametrize(
@@ -31,19 +37,19 @@ CLIPS = st.lists(PROBABILITY, min_size=1, max_size=10)
 )
 def test_which_clips_go_up(clips: list[float], going_up: tuple[int, ...]) -> None:
     found = uncertain(DEFAULT, content(clips))
-    assert found.clips == going_up
+    assert indices(found) == going_up
     assert found.labels == (("violence",) if going_up else ())
 
 
 def test_when_only_the_video_is_uncertain_its_highest_clips_go_up() -> None:
     both = Aggregation(method="top_k_mean", k=2)
     policy = policies(filter_spec=spec("filter", aggregation=both)).get("default")
-    assert uncertain(policy, content([0.05, 0.9, 0.2, 0.1])).clips == (1, 2)  # 0.9 and 0.2: 0.55
+    assert indices(uncertain(policy, content([0.05, 0.9, 0.2, 0.1]))) == (1, 2)  # 0.9 and 0.2: 0.55
 
 
 def test_the_budget_takes_the_most_suspicious_clips() -> None:
     policy = policies(max_escalated_clips=2).get("default")
-    assert uncertain(policy, content([0.4, 0.7, 0.5, 0.6])).clips == (1, 3)
+    assert indices(uncertain(policy, content([0.4, 0.7, 0.5, 0.6]))) == (1, 3)
 
 
 def test_labels_share_the_budget_in_turn() -> None:
@@ -53,8 +59,8 @@ def test_labels_share_the_budget_in_turn() -> None:
     ).get("default")
     first, second = stage([0.6, 0.7, 0.1]), stage([0.1, 0.1, 0.4])
     both = StageScores(labels, first.starts_s, CLIP_S, _beside(first, second))
-    scores = ContentScores(content([0.0]).info, both, None)
-    assert uncertain(policy, scores).clips == (1, 2)
+    scores = ContentScores(content([0.0]).info, (Look(both),))
+    assert indices(uncertain(policy, scores)) == (1, 2)
     assert uncertain(policy, scores).labels == ("violence", "hate")
 
 
@@ -133,7 +139,7 @@ def test_a_label_of_the_escalation_alone_is_judged_where_it_looked() -> None:
     labels = ("violence", "scream")
     policy = policies(escalation_spec=spec("escalation", labels)).get("default")
     looked = StageScores(labels, (0.0,), CLIP_S, _beside(stage([0.1]), stage([0.9])))
-    with_it = ContentScores(content([0.4]).info, stage([0.4, 0.1]), looked)
+    with_it = ContentScores(content([0.4]).info, (Look(stage([0.4, 0.1]), looked),))
     assert [(v.name, v.action) for v in decide(policy, with_it).labels] == [
         ("violence", "allow"),
         ("scream", "review"),
@@ -156,7 +162,7 @@ def test_unsettled_is_never_allowed(clips: list[float]) -> None:
 @given(CLIPS, st.data())
 def test_escalating_what_is_asked_for_settles_everything(clips: list[float], data: st.DataObject) -> None:
     todo = uncertain(DEFAULT, content(clips))
-    answers = {i * CLIP_S: data.draw(PROBABILITY) for i in todo.clips}
+    answers = {i * CLIP_S: data.draw(PROBABILITY) for i in indices(todo)}
     scores = content(clips, answers or None)
     assert uncertain(DEFAULT, scores).clips == ()
     assert decide(DEFAULT, scores).unsettled == ()

@@ -18,17 +18,17 @@ def file_of(*labels: str, name: str = "default") -> str:
 
 def rule_of(text: str) -> tuple[float | None, float | None, tuple[float, float] | None]:
     (rule,) = policies(text).get("default").rules
-    assert rule.filter is not None
-    return rule.filter.review, rule.filter.block, rule.band
+    assert rule.first is not None
+    return rule.first.review, rule.first.block, rule.band
 
 
 def test_without_a_file_the_models_speak() -> None:
     found = policies()
     assert (found.names, found.version) == (("default",), "built-in")
     (rule,) = found.get("default").rules
-    assert rule.filter is not None
-    assert (rule.filter.review, rule.band) == (0.5, (0.3, 0.8))
-    assert rule.filter.block == pytest.approx(20 / 21)  # twenty times the odds of even
+    assert rule.first is not None
+    assert (rule.first.review, rule.band) == (0.5, (0.3, 0.8))
+    assert rule.first.block == pytest.approx(20 / 21)  # twenty times the odds of even
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,8 @@ def test_a_file_without_default_keeps_the_built_in_one() -> None:
     found = policies(file_of("violence: {review: 0.1}", name="strict"))
     assert found.names == ("default", "strict")
     (rule,) = found.get("default").rules
-    assert rule.filter is not None
-    assert rule.filter.review == 0.5
+    assert rule.first is not None
+    assert rule.first.review == 0.5
 
 
 def test_without_an_escalation_model_nothing_is_uncertain() -> None:
@@ -83,7 +83,7 @@ def test_without_an_escalation_model_nothing_is_uncertain() -> None:
 
 def test_labels_of_either_model_are_known() -> None:
     found = policies(escalation_spec=spec("escalation", ("violence", "scream"))).get("default")
-    assert [(rule.label, rule.filter is None, rule.band is None) for rule in found.rules] == [
+    assert [(rule.label, rule.first is None, rule.band is None) for rule in found.rules] == [
         ("violence", False, False),
         ("scream", True, True),
     ]
@@ -126,12 +126,12 @@ def test_an_unknown_policy_is_named_with_those_that_exist() -> None:
 )
 def test_a_wrong_file_says_where_what_and_what_instead(text: str, message: str) -> None:
     with pytest.raises(PolicyInvalid, match=message):
-        load_policies(PolicyFile.parse(text.encode(), "policy.yaml"), FILTER, ESCALATION)
+        load_policies(PolicyFile.parse(text.encode(), "policy.yaml"), [FILTER], ESCALATION)
 
 
 def test_a_default_that_does_not_exist_stops_the_start() -> None:
     with pytest.raises(PolicyInvalid, match="'strict' does not exist; accepted: default"):
-        load_policies(None, FILTER, None, default="strict")
+        load_policies(None, [FILTER], None, default="strict")
 
 
 def test_a_file_is_read_from_disk(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from worker.cache import RedisCache, cache_key
-from worker.cascade.types import ContentScores, StageScores
+from worker.cascade.types import ContentScores, Look, StageScores
 from worker.clock import Deadline, SystemClock
 from worker.media.types import MediaInfo
 
@@ -21,25 +21,31 @@ def scores_of(*probabilities: float) -> ContentScores:
     column = np.array(probabilities, np.float32)[:, None]
     starts_s = tuple(float(i) for i in range(len(probabilities)))
     info = MediaInfo("mp4", "h264", 640, 360, 29.97, 12.5, has_audio=True)
-    return ContentScores(info, StageScores(("violence",), starts_s, 1.0, column), None)
+    return ContentScores(info, (Look(StageScores(("violence",), starts_s, 1.0, column)),))
 
 
 def same(left: ContentScores | None, right: ContentScores) -> bool:
-    if left is None or left.info != right.info or (left.escalation is None) != (right.escalation is None):
+    if left is None or left.info != right.info or len(left.looks) != len(right.looks):
         return False
-    pairs = [(left.filter, right.filter)]
-    if left.escalation is not None and right.escalation is not None:
-        pairs.append((left.escalation, right.escalation))
     return all(
-        (a.labels, a.starts_s, a.clip_s) == (b.labels, b.starts_s, b.clip_s)
-        and a.probabilities.dtype == np.float32
-        and a.probabilities.tobytes() == b.probabilities.tobytes()
-        for a, b in pairs
+        _same_stage(one.first, other.first) and _same_stage(one.escalation, other.escalation)
+        for one, other in zip(left.looks, right.looks, strict=True)
+    )
+
+
+def _same_stage(one: StageScores | None, other: StageScores | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return (
+        (one.labels, one.starts_s, one.clip_s) == (other.labels, other.starts_s, other.clip_s)
+        and one.probabilities.dtype == np.float32
+        and one.probabilities.tobytes() == other.probabilities.tobytes()
     )
 
 
 SCORES = scores_of(0.1, 1 / 3, 1.0)
-WITH_ESCALATION = replace(SCORES, escalation=scores_of(0.7).filter)
+WITH_ESCALATION = replace(SCORES, looks=(Look(SCORES.filter, scores_of(0.7).filter),))
+OF_TWO_MODELS = replace(SCORES, looks=(*SCORES.looks, Look(scores_of(0.2, 0.3).filter)))
 
 
 def soon(seconds: float = 10.0) -> Deadline:

@@ -10,7 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from tests.contracts.cache_examples import CLOCK, SCORES, WITH_ESCALATION, new_key, redis_cache, same, soon
+from tests.contracts.cache_examples import (
+    CLOCK,
+    OF_TWO_MODELS,
+    SCORES,
+    WITH_ESCALATION,
+    new_key,
+    redis_cache,
+    same,
+    soon,
+)
 from worker.cache import MemoryCache, ScoreCache, cache_key
 from worker.cache_format import MAX_VALUE_BYTES, pack
 from worker.cascade.types import ContentScores
@@ -41,7 +50,11 @@ class Contract:
         assert made.another().get(new_key()) is None
         assert made.events == {"miss": 1}
 
-    @pytest.mark.parametrize("scores", [SCORES, WITH_ESCALATION], ids=["filter only", "with escalation"])
+    @pytest.mark.parametrize(
+        "scores",
+        [SCORES, WITH_ESCALATION, OF_TWO_MODELS],
+        ids=["filter only", "with escalation", "with an additional model"],
+    )
     def test_what_was_put_comes_back_to_the_bit(self, made: Made, scores: ContentScores) -> None:
         key = new_key()
         made.another().put(key, scores)
@@ -164,8 +177,8 @@ POISON = {
     "not JSON": b"\x80\x04pickle",
     "truncated": GOOD[:-20].encode(),
     "of another key": pack("another key", SCORES),
-    "of another format": GOOD.replace('"format":1', '"format":2').encode(),
-    "with more keys": GOOD.replace('"format":1', '"format":1,"decision":"allow"').encode(),
+    "of another format": GOOD.replace('"format":2', '"format":1').encode(),
+    "with more keys": GOOD.replace('"format":2', '"format":2,"decision":"allow"').encode(),
     "probability over 1": GOOD.replace('"probabilities":[[0.1', '"probabilities":[[1.1').encode(),
     "not a number": GOOD.replace('"probabilities":[[0.1', '"probabilities":[[NaN').encode(),
     "rows of different lengths": GOOD.replace("[1.0]]", "[1.0,1.0]]").encode(),

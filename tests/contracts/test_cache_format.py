@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.contracts.cache_examples import same
 from worker.cache_format import MAX_CLIPS, Poisoned, pack, unpack
-from worker.cascade.types import ContentScores, StageScores
+from worker.cascade.types import ContentScores, Look, StageScores
 from worker.media.types import MediaInfo
 
 KEY = "k" * 64
@@ -25,22 +26,26 @@ def stage(columns: int, values: list[float]) -> StageScores:
     )
 
 
+def content(*values: float) -> ContentScores:
+    return ContentScores(INFO, (Look(stage(1, list(values))),))
+
+
 VALUES = st.lists(st.floats(0, 1, width=32), min_size=1, max_size=20)
 STAGES = st.builds(stage, st.integers(1, 4), VALUES)
 
 
-@given(STAGES, st.none() | STAGES)
-def test_there_and_back(first: StageScores, second: StageScores | None) -> None:
-    found = unpack(KEY, pack(KEY, ContentScores(INFO, first, second)))
-    assert found.info == INFO
-    assert found.filter.probabilities.tobytes() == first.probabilities.tobytes()
-    assert (found.filter.labels, found.filter.starts_s) == (first.labels, first.starts_s)
-    assert (found.escalation is None) == (second is None)
+LOOKS = st.lists(st.builds(Look, STAGES, st.none() | STAGES), min_size=1, max_size=4).map(tuple)
+
+
+@given(LOOKS)
+def test_there_and_back(looks: tuple[Look, ...]) -> None:
+    scores = ContentScores(INFO, looks)
+    assert same(unpack(KEY, pack(KEY, scores)), scores)
 
 
 @given(st.data())
 def test_damage_never_does_anything_else_than_being_refused(data: st.DataObject) -> None:
-    value = bytearray(pack(KEY, ContentScores(INFO, stage(1, [0.25, 0.5]), None)))
+    value = bytearray(pack(KEY, content(0.25, 0.5)))
     for _ in range(data.draw(st.integers(1, 4))):
         value[data.draw(st.integers(0, len(value) - 1))] = data.draw(st.integers(0, 255))
     value = value[: data.draw(st.integers(0, len(value)))]
@@ -59,6 +64,6 @@ def test_noise_is_refused(noise: bytes) -> None:
 
 def test_what_would_be_refused_is_not_written() -> None:
     with pytest.raises(ValueError, match="starts_s"):
-        pack(KEY, ContentScores(INFO, stage(1, [0.5] * (MAX_CLIPS + 1)), None))
+        pack(KEY, content(*[0.5] * (MAX_CLIPS + 1)))
     with pytest.raises(ValueError, match="probabilities"):
-        pack(KEY, ContentScores(INFO, stage(1, [1.5]), None))
+        pack(KEY, content(1.5))

@@ -16,13 +16,13 @@ def test_the_newest_version_by_number(tmp_path: Path) -> None:
         write(tmp_path, version=version)
     assert find_artifact("tiny-filter", tmp_path).reference == "tiny-filter@1.10"
     assert find_artifact("tiny-filter@1.2", tmp_path).reference == "tiny-filter@1.2"
-    assert [a.spec.version for a in list_artifacts(tmp_path)] == ["1.2", "1.9", "1.10"]
+    assert [a.spec.version for a in list_artifacts(tmp_path)[:3]] == ["1.2", "1.9", "1.10"]
 
 
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("nope", r"no model 'nope' in .*found: tiny-filter\. Set `inference.models_dir`"),
+        ("nope", r"no model 'nope' in .* or .*found: tiny-filter, .*\. Set `inference.models_dir`"),
         ("tiny-filter@9", r"no version '9' of 'tiny-filter' in .*found: 1$"),
         ("../tiny-filter", r"no model '\.\./tiny-filter'"),
         ("", r"no model ''"),
@@ -34,9 +34,24 @@ def test_what_does_not_exist(tmp_path: Path, reference: str, message: str) -> No
         find_artifact(reference, tmp_path)
 
 
+def test_models_that_ship_are_found_beside_ones_own(tmp_path: Path) -> None:
+    shipped = [artifact.reference for artifact in list_artifacts()]
+    write(tmp_path)
+    assert [artifact.reference for artifact in list_artifacts(tmp_path)] == ["tiny-filter@1", *shipped]
+    assert find_artifact("violence-filter", tmp_path) == find_artifact("violence-filter")
+
+
+def test_a_name_of_ones_own_hides_the_one_that_ships(tmp_path: Path) -> None:
+    write(tmp_path, name="violence-filter", version="0.0.1")
+    assert find_artifact("violence-filter", tmp_path).reference == "violence-filter@0.0.1"
+    assert [a.reference for a in list_artifacts(tmp_path) if a.spec.name == "violence-filter"] == [
+        "violence-filter@0.0.1"
+    ]
+
+
 def test_a_folder_without_models(tmp_path: Path) -> None:
-    assert list_artifacts(tmp_path / "none") == ()
-    with pytest.raises(ArtifactInvalid, match="found: none"):
+    assert list_artifacts(tmp_path / "none") == list_artifacts()
+    with pytest.raises(ArtifactInvalid, match=r"no model 'tiny-filter' in .*/none or "):
         find_artifact("tiny-filter", tmp_path / "none")
 
 

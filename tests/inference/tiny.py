@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
-from models.spec import AudioInput, Label, ModelSpec, Variant, VideoInput, file_sha256, write_spec
+from models.spec import AudioInput, Label, ModelSpec, Role, Variant, VideoInput, file_sha256, write_spec
 from worker.inference.types import Inputs, Logits
 
 FRAMES, SIZE, MELS = 2, 16, 8
@@ -34,20 +34,26 @@ def logits_of(*brightness: int) -> npt.NDArray[np.float32]:
     return np.hstack([grey, -grey])
 
 
-def spec(role: str = "filter", *, audio: bool = False, variants: Sequence[Variant] = ()) -> ModelSpec:
+def spec(
+    role: Role = "filter",
+    *,
+    audio: bool = False,
+    variants: Sequence[Variant] = (),
+    labels: tuple[str, str] = ("bright", "dark"),
+    video: VideoInput = VIDEO,
+) -> ModelSpec:
     nothing = Variant(
         name="fp32", file="m.onnx", sha256="0" * 64, size_bytes=1, precision="fp32", providers=()
     )
     return ModelSpec(
         name=f"tiny-{role}",
         version="1",
-        role="escalation" if role == "escalation" else "filter",
+        role=role,
         architecture="mean",
         labels=tuple(
-            Label(name=name, threshold=0.5, band=(0.3, 0.7), training_prevalence=0.5)
-            for name in ("bright", "dark")
+            Label(name=name, threshold=0.5, band=(0.3, 0.7), training_prevalence=0.5) for name in labels
         ),
-        video=VIDEO,
+        video=video,
         audio=AUDIO if audio else None,
         variants=tuple(variants) or (nothing,),
         trained_on="nothing",

@@ -1,6 +1,6 @@
 """Which labels are unsettled, what goes up to the escalation model, and the decision. Pure.
 
-    todo = uncertain(policy, scores)      # todo.clips: indices of filter clips to escalate
+    todo = uncertain(policy, scores)      # todo.clips: the clips to escalate
     ...                                   # the moderator runs the escalation model on them
     outcome = decide(policy, scores)      # with the escalation's scores where they were brought
 
@@ -10,7 +10,7 @@ again), widens every unsettled label to ``review``: there is no switch by which 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,17 +23,17 @@ from worker.cascade.aggregate import (
     video_probability,
 )
 from worker.cascade.policy import LabelRule, Policy, StageRule
-from worker.cascade.types import Action, ContentScores, LabelVerdict, Segment, StageScores
+from worker.cascade.types import Action, Clip, ContentScores, LabelVerdict, Look, Segment, StageScores
 
 STRENGTH: dict[Action, int] = {"allow": 0, "review": 1, "block": 2}
 
 
 @dataclass(frozen=True, slots=True)
 class Uncertain:
-    """What the filter could not settle and the escalation has not yet looked at."""
+    """What the first look could not settle and the escalation has not yet looked at."""
 
     labels: tuple[str, ...]
-    clips: tuple[int, ...]  # indices into the filter's clips, ascending
+    clips: tuple[Clip, ...]  # ascending
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +64,13 @@ def decide(policy: Policy, scores: ContentScores) -> Outcome:
     cache cannot change the answer.
     """
     wanted = _wanted(policy, scores)
-    escalation = _only(scores, _within_budget(wanted, policy.max_escalated_clips))
+    chosen = _within_budget(wanted, policy.max_escalated_clips)
+    escalations = tuple(_only(look, chosen, place) for place, look in enumerate(scores.looks))
     unsettled = uncertain(policy, scores).labels
     judged = [
         _judge(rule, stage, line, widened=rule.label in unsettled)
         for rule in policy.rules
-        for stage, line in [_evidence(rule, scores, escalation if _reads(rule, wanted) else None)]
+        for stage, line in [_evidence(rule, scores, _read(rule, wanted, escalations))]
         if stage is not None and line is not None
     ]
     verdicts = tuple(verdict for verdict, _ in judged)
@@ -81,58 +82,75 @@ def decide(policy: Policy, scores: ContentScores) -> Outcome:
     )
 
 
-def _wanted(policy: Policy, scores: ContentScores) -> dict[str, tuple[int, ...]]:
+def _wanted(policy: Policy, scores: ContentScores) -> dict[str, tuple[Clip, ...]]:
     """For each uncertain label the clips that could settle it, most suspicious first."""
     wanted = {rule.label: _wanted_by(rule, scores) for rule in policy.rules}
     return {label: clips for label, clips in wanted.items() if clips}
 
 
-def _wanted_by(rule: LabelRule, scores: ContentScores) -> tuple[int, ...]:
+def _wanted_by(rule: LabelRule, scores: ContentScores) -> tuple[Clip, ...]:
     """The clips inside the band; when the video is uncertain but no clip is, its highest ones."""
-    if rule.band is None or rule.filter is None:
+    if rule.band is None or rule.first is None:
         return ()
-    line = timeline(scores.filter, rule.label, rule.filter.shift, scores.info.duration_s)
+    line = timeline(scores.looks[rule.look].first, rule.label, rule.first.shift, scores.info.duration_s)
     low, high = rule.band
-    if not low <= video_probability(line, rule.filter.aggregation) < high:
+    if not low <= video_probability(line, rule.first.aggregation) < high:
         return ()
     highest_first = [int(i) for i in np.argsort(-line.probabilities, kind="stable")]
     inside = [i for i in highest_first if low <= line.probabilities[i] < high]
-    return tuple(inside or highest_first[: rule.filter.aggregation.k])
+    return tuple(Clip(rule.look, i) for i in inside or highest_first[: rule.first.aggregation.k])
 
 
-def _within_budget(wanted: dict[str, tuple[int, ...]], budget: int) -> frozenset[int]:
+def _within_budget(wanted: dict[str, tuple[Clip, ...]], budget: int) -> frozenset[Clip]:
     """The labels take turns, each with its most suspicious clip first, until the budget is used."""
     longest = max((len(clips) for clips in wanted.values()), default=0)
     in_turn = (clips[turn] for turn in range(longest) for clips in wanted.values() if turn < len(clips))
     return frozenset(list(dict.fromkeys(in_turn))[:budget])
 
 
-def _is_escalated(scores: ContentScores, clip: int) -> bool:
-    if scores.escalation is None:
+def _is_escalated(scores: ContentScores, clip: Clip) -> bool:
+    look = scores.looks[clip.look]
+    if look.escalation is None:
         return False
-    return find_start(scores.escalation.starts_s, scores.filter.starts_s[clip]) is not None
+    return find_start(look.escalation.starts_s, look.first.starts_s[clip.row]) is not None
 
 
-def _only(scores: ContentScores, clips: frozenset[int]) -> StageScores | None:
-    """The escalation's scores of these clips; None when there are none."""
-    if scores.escalation is None:
+def _only(look: Look, clips: frozenset[Clip], place: int) -> StageScores | None:
+    """The escalation's scores of those of these clips that are of this look; None when there are none."""
+    if look.escalation is None:
         return None
-    asked_s = tuple(scores.filter.starts_s[clip] for clip in sorted(clips))
-    brought_s = scores.escalation.starts_s
+    asked_s = tuple(look.first.starts_s[clip.row] for clip in sorted(clips) if clip.look == place)
+    brought_s = look.escalation.starts_s
     kept = [i for i, start_s in enumerate(brought_s) if find_start(asked_s, start_s) is not None]
     if not kept:
         return None
-    return StageScores(
-        labels=scores.escalation.labels,
+    return replace(
+        look.escalation,
         starts_s=tuple(brought_s[i] for i in kept),
-        clip_s=scores.escalation.clip_s,
-        probabilities=scores.escalation.probabilities[kept],
+        probabilities=look.escalation.probabilities[kept],
     )
 
 
-def _reads(rule: LabelRule, wanted: dict[str, tuple[int, ...]]) -> bool:
-    """What the filter settled stays as it is; a label that it does not know has no other source."""
-    return rule.label in wanted or rule.filter is None
+def _read(
+    rule: LabelRule, wanted: dict[str, tuple[Clip, ...]], escalations: tuple[StageScores | None, ...]
+) -> StageScores | None:
+    """What a label takes from the escalation: of its own look's clips, and nothing where it is settled.
+
+    A label that no first look knows has no other source: it takes all that there is.
+    """
+    if rule.first is None:
+        return _together([scores for scores in escalations if scores is not None])
+    return escalations[rule.look] if rule.label in wanted else None
+
+
+def _together(parts: list[StageScores]) -> StageScores | None:
+    """Scores of one model by start; None when there are none."""
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    starts_s = np.concatenate([part.starts_s for part in parts])
+    order = np.argsort(starts_s, kind="stable")
+    probabilities = np.concatenate([part.probabilities for part in parts])
+    return replace(parts[0], starts_s=tuple(starts_s[order].tolist()), probabilities=probabilities[order])
 
 
 def _evidence(
@@ -140,9 +158,10 @@ def _evidence(
 ) -> tuple[StageRule | None, Timeline | None]:
     """The rule and the clips that a label is judged by; None where no model looked."""
     duration_s = scores.info.duration_s
-    first = timeline(scores.filter, rule.label, rule.filter.shift, duration_s) if rule.filter else None
+    looked = scores.looks[rule.look].first
+    first = timeline(looked, rule.label, rule.first.shift, duration_s) if rule.first else None
     if escalation is None or rule.escalation is None:
-        return rule.filter, first
+        return rule.first, first
     second = timeline(escalation, rule.label, rule.escalation.shift, duration_s)
     return rule.escalation, second if first is None else replaced(first, second)
 

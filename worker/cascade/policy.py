@@ -15,7 +15,7 @@ production and the band that escalates. Where it is silent, the models' specs sp
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from models.spec import Aggregation, Label, ModelSpec
@@ -50,9 +50,10 @@ class LabelRule:
 
     label: str
     parent: str
-    filter: StageRule | None
+    first: StageRule | None  # of the filter or of an additional model
     escalation: StageRule | None
-    band: Band | None  # [low, high) on the corrected filter probability; None: the filter always settles it
+    band: Band | None  # [low, high) on the corrected first probability; None: the first look settles it
+    look: int = 0  # index into ContentScores.looks: whose clips the label is judged by
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Policies:
 
 def load_policies(
     file: PolicyFile | None,
-    filter_spec: ModelSpec,
+    first_specs: Sequence[ModelSpec],
     escalation_spec: ModelSpec | None,
     *,
     default: str = DEFAULT_POLICY,
@@ -89,6 +90,7 @@ def load_policies(
 ) -> Policies:
     """Resolve a policy file (``read_policy_file``; None: there is none) against the loaded models.
 
+    ``first_specs``: of the models that look at every upload, the filter first. No two know one label.
     Raises PolicyInvalid when the file names a label that no model knows, when a band does not hold the
     threshold that it is about, or when ``default`` does not exist.
     """
@@ -97,7 +99,7 @@ def load_policies(
     where = file.path if file else "the built-in policy"
     policies = {}
     for name, labels in requested.items():
-        rules = _rules(labels, filter_spec, escalation_spec, f"{where}: policies.{name}")
+        rules = _rules(labels, first_specs, escalation_spec, f"{where}: policies.{name}")
         policies[name] = Policy(name, rules, max_escalated_clips)
     if default not in policies:
         raise PolicyInvalid(
@@ -107,31 +109,40 @@ def load_policies(
 
 
 def _rules(
-    labels: Mapping[str, LabelPolicy], filter_spec: ModelSpec, escalation_spec: ModelSpec | None, where: str
+    labels: Mapping[str, LabelPolicy],
+    first_specs: Sequence[ModelSpec],
+    escalation_spec: ModelSpec | None,
+    where: str,
 ) -> tuple[LabelRule, ...]:
-    known = dict.fromkeys(filter_spec.label_names + (escalation_spec.label_names if escalation_spec else ()))
+    specs = (*first_specs, escalation_spec) if escalation_spec else first_specs
+    known = dict.fromkeys(name for spec in specs for name in spec.label_names)
     unknown = [label for label in labels if label not in known]
     if unknown:
         raise PolicyInvalid(
             f"{where}: unknown labels {', '.join(unknown)}; the loaded models know: {', '.join(known)}"
         )
     return tuple(
-        _rule(name, labels.get(name, LabelPolicy()), filter_spec, escalation_spec, f"{where}.labels.{name}")
+        _rule(name, labels.get(name, LabelPolicy()), first_specs, escalation_spec, f"{where}.labels.{name}")
         for name in known
         if name not in labels or not labels[name].ignore
     )
 
 
 def _rule(
-    name: str, wanted: LabelPolicy, filter_spec: ModelSpec, escalation_spec: ModelSpec | None, where: str
+    name: str,
+    wanted: LabelPolicy,
+    first_specs: Sequence[ModelSpec],
+    escalation_spec: ModelSpec | None,
+    where: str,
 ) -> LabelRule:
-    by_filter = _find(filter_spec, name)
+    look = next((i for i, spec in enumerate(first_specs) if name in spec.label_names), 0)
+    by_first = _find(first_specs[look], name)
     by_escalation = _find(escalation_spec, name) if escalation_spec else None
-    first = _stage(wanted, by_filter, filter_spec) if by_filter else None
+    first = _stage(wanted, by_first, first_specs[look]) if by_first else None
     second = _stage(wanted, by_escalation, escalation_spec) if by_escalation and escalation_spec else None
-    band = _band(wanted, by_filter, first, where) if by_filter and first and second else None
-    parents = [label.parent for label in (by_filter, by_escalation) if label]
-    return LabelRule(name, next((parent for parent in parents if parent), ""), first, second, band)
+    band = _band(wanted, by_first, first, where) if by_first and first and second else None
+    parents = [label.parent for label in (by_first, by_escalation) if label]
+    return LabelRule(name, next((parent for parent in parents if parent), ""), first, second, band, look)
 
 
 def _find(spec: ModelSpec, name: str) -> Label | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,12 +31,34 @@ class StageScores:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """What one of the models that look at every upload said, and what the escalation model made of it."""
+
+    first: StageScores
+    escalation: StageScores | None = None  # only of the clips that went up, under their starts in ``first``
+
+
+@dataclass(frozen=True, slots=True)
 class ContentScores:
     """All that the models said of one content. This, and never a decision, is what is cached."""
 
     info: MediaInfo
-    filter: StageScores
-    escalation: StageScores | None  # only of the clips that went up
+    looks: tuple[Look, ...]  # the filter's, then those of the additional models in the settings' order
+
+    @property
+    def filter(self) -> StageScores:
+        return self.looks[0].first
+
+    @property
+    def escalated_clips(self) -> int:
+        return sum(len(look.escalation.starts_s) for look in self.looks if look.escalation)
+
+
+class Clip(NamedTuple):
+    """Names a clip that a model looked at."""
+
+    look: int  # index into ContentScores.looks
+    row: int  # index into that look's clips
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,12 +28,14 @@ def _line(variant: Variant) -> str:
 
 
 def _used(settings: InferenceSettings, provider: str) -> Iterator[tuple[str, str]]:
-    """(model, variant) of the filter and of the escalation model."""
-    for reference in filter(None, (settings.filter, settings.escalation)):
-        yield _verified(find_artifact(reference, settings.models_dir), settings, provider)
+    """(model, variant) of every model that a worker with these settings loads."""
+    wanted = [(name, settings.variant) for name in (settings.filter, settings.escalation) if name]
+    wanted += [(name, "") for name in settings.additional]
+    for reference, variant in wanted:
+        yield _verified(find_artifact(reference, settings.models_dir), variant, provider)
 
 
-def _verified(artifact: Artifact, settings: InferenceSettings, provider: str) -> tuple[str, str]:
-    variant = artifact.variant(settings.variant, provider)
+def _verified(artifact: Artifact, variant_name: str, provider: str) -> tuple[str, str]:
+    variant = artifact.variant(variant_name, provider)
     verify(artifact, variant)
     return artifact.reference, variant.name

@@ -43,24 +43,33 @@ class Artifact:
 
 
 def find_artifact(reference: str, models_dir: Path | None = None) -> Artifact:
-    """``name`` (its newest version) or ``name@version``, below ``models_dir`` (None: shipped models)."""
-    root = models_dir if models_dir is not None else SHIPPED
+    """``name`` (its newest version) or ``name@version``; a name in ``models_dir`` hides a shipped one."""
     name, _, version = reference.partition("@")
-    versions = _versions(root, name)
-    if not versions:
+    roots = _roots(models_dir)
+    root = next((root for root in roots if _versions(root, name)), None)
+    if root is None:
         raise ArtifactInvalid(
-            f"no model {name!r} in {root}; found: {', '.join(_names(root)) or 'none'}. "
+            f"no model {name!r} in {' or '.join(map(str, roots))}; "
+            f"found: {', '.join(name for root in roots for name in _names(root)) or 'none'}. "
             "Set `inference.models_dir` to a folder of <name>/<version>/spec.json"
         )
+    versions = _versions(root, name)
     if version and version not in versions:
         raise ArtifactInvalid(f"no version {version!r} of {name!r} in {root}; found: {', '.join(versions)}")
     return _read(root / name / (version or versions[-1]))
 
 
 def list_artifacts(models_dir: Path | None = None) -> tuple[Artifact, ...]:
-    """Every version of every model, by name and age. Raises ArtifactInvalid for a spec that is wrong."""
-    root = models_dir if models_dir is not None else SHIPPED
-    return tuple(_read(root / name / version) for name in _names(root) for version in _versions(root, name))
+    """Every version of every model that can be found, by name and age.
+
+    Raises ArtifactInvalid for a spec that is wrong.
+    """
+    root_of = {name: root for root in reversed(_roots(models_dir)) for name in _names(root)}
+    return tuple(
+        _read(root / name / version)
+        for name, root in sorted(root_of.items())
+        for version in _versions(root, name)
+    )
 
 
 def verify(artifact: Artifact, variant: Variant) -> None:
@@ -76,6 +85,10 @@ def verify(artifact: Artifact, variant: Variant) -> None:
         raise ArtifactInvalid(f"{path}: expected {variant.size_bytes} bytes, found {size_bytes}; {advice}")
     if found != variant.sha256:
         raise ArtifactInvalid(f"{path}: expected sha256 {variant.sha256}, found {found}; {advice}")
+
+
+def _roots(models_dir: Path | None) -> tuple[Path, ...]:
+    return (SHIPPED,) if models_dir is None else (models_dir, SHIPPED)
 
 
 def _read(folder: Path) -> Artifact:

@@ -58,7 +58,9 @@ class Metrics:
         )
 
     def _declare_models(self) -> None:
-        self._models = Info("sluice_model", "Models that are loaded.", ("role",), registry=self.registry)
+        self._models = Info(
+            "sluice_model", "Models that are loaded.", ("role", "name"), registry=self.registry
+        )
         self._batch_clips = Histogram(
             "sluice_batch_clips",
             "Clips in a batch. Always 1 under load: raise `inference.max_batch_delay_s`.",
@@ -172,9 +174,9 @@ class Metrics:
     def video_moderated(self, duration_s: float) -> None:
         self._video_s.inc(max(0.0, duration_s))
 
-    def model_loaded(self, role: str, **facts: str) -> None:
-        """``facts``: name, version, variant, sha256, provider."""
-        self._models.labels(role).info(facts)
+    def model_loaded(self, role: str, name: str, **facts: str) -> None:
+        """``facts``: version, variant, sha256, provider."""
+        self._models.labels(role, name).info(facts)
 
     def batch_closed(self, model: str, clips: int, why: str, run_s: float) -> None:
         self._batch_clips.labels(model).observe(clips)
