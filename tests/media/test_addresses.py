@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import subprocess
+import sys
+import threading
 import time
 
 import pytest
@@ -44,6 +47,13 @@ from worker.media.addresses import Resolver, is_public
         ("::127.0.0.1", False),
         ("64:ff9b::7f00:1", False),  # NAT64 of 127.0.0.1
         ("64:ff9b:1::a00:1", False),
+        ("64:ff9b:1::808:808", False),  # NAT64 of a local network, whatever is inside
+        ("192.88.99.1", False),  # relays of 6to4
+        ("fec0::1", False),  # site-local
+        ("3fff::1", False),  # documentation
+        ("2606:4700::5efe:a00:1", False),  # ISATAP of 10.0.0.1
+        ("2606:4700::200:5efe:808:808", False),
+        ("2606:4700::5eff:a00:1", True),
         ("2002:7f00:1::", False),  # 6to4 of 127.0.0.1
         ("2002:a9fe:a9fe::", False),  # 6to4 of 169.254.169.254
     ],
@@ -95,6 +105,52 @@ def test_names_that_do_not_resolve(
     monkeypatch.setattr(socket, "getaddrinfo", fail)
     with pytest.raises(error, match=r"nowhere\.example"):
         resolver.resolve("nowhere.example", 443, 5)
+
+
+def test_addresses_need_no_lookup(resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "getaddrinfo")
+    assert resolver.resolve("8.8.8.8", 443, 0) == ["8.8.8.8"]
+    assert resolver.resolve("2606:4700::1111", 443, 0) == ["2606:4700::1111"]
+    with pytest.raises(SourceForbidden):
+        resolver.resolve("fe80::1%lo", 443, 0)
+
+
+def test_lookups_that_hang_do_not_take_up_those_that_come_after(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are few at a time, and whoever waits for a place has nothing left behind."""
+    go_on, asked = threading.Event(), []
+
+    def hang(host: str, *_: object, **__: object) -> list[object]:
+        asked.append(host)
+        go_on.wait(10)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    for index in range(10):
+        with pytest.raises(HostUnavailable, match="not resolved"):
+            resolver.resolve(f"{index}.example", 443, 0.01)
+    assert asked == [f"{index}.example" for index in range(8)]
+    go_on.set()
+    assert resolver.resolve("last.example", 443, 5) == []
+    assert asked[8:] == ["last.example"]
+
+
+HANGING = """
+import socket, time
+from worker.errors import HostUnavailable
+from worker.media.addresses import Resolver
+socket.getaddrinfo = lambda *_, **__: time.sleep(60)
+try:
+    Resolver(allow_private=False).resolve("slow.example", 443, 0.05)
+except HostUnavailable:
+    print("in time")
+"""
+
+
+def test_a_lookup_that_hangs_does_not_keep_the_program_from_ending() -> None:
+    ended = subprocess.run([sys.executable, "-c", HANGING], timeout=20, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "in time\n")
 
 
 def test_a_resolver_that_does_not_answer(resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,8 +108,8 @@ def test_a_false_keyframe_does_not_lead_to_wrong_frames(tmp_path: Path) -> None:
     assert numbers(result) == [[0, 5, 10, 15, 20], [75, 80, 85, 90, 95]]
 
 
-def test_a_header_cannot_hide_the_rest_of_the_video(tmp_path: Path) -> None:
-    """The durations in mvhd, tkhd and mdhd say a tenth of the truth; the packets decide."""
+def test_a_duration_that_is_too_short_does_not_hide_the_rest_of_the_video(tmp_path: Path) -> None:
+    """Matroska's says a tenth of the truth; the packets decide."""
     data = Video(duration_s=4, container="matroska").make()
     element = data.index(b"\x44\x89\x88")  # Duration, 8 bytes, float
     assert struct.unpack_from(">d", data, element + 3)[0] == pytest.approx(4000, abs=100)

@@ -97,6 +97,30 @@ def test_what_is_not_read(uri: str, error: type[SourceError], root: Path, source
     assert type(raised.value) is error
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "ftp://u:planted@host/x",
+        "planted",
+        "sftp+planted@host:22/",
+        "file://u:planted@host/etc/passwd",
+        "file://[planted/x",
+        "file://u:planted\uff0f@host/x",  # urllib quotes what is not allowed in a host
+        "http://u:planted@host/",
+        "http://host:planted/",
+    ],
+)
+def test_no_part_of_a_uri_that_may_hold_credentials_is_shown(uri: str, source: MediaSource) -> None:
+    with pytest.raises(SourceForbidden) as raised:
+        fetch(source, uri)
+    assert "planted" not in str(raised.value)
+
+
+def test_a_path_that_no_file_can_have(root: Path, source: MediaSource) -> None:
+    with pytest.raises(SourceForbidden):
+        fetch(source, f"file://{root}/\ud800.mp4")
+
+
 def test_without_roots_no_file_is_read(root: Path) -> None:
     source = MediaSource(FetchSettings(), CLOCK)
     with pytest.raises(SourceForbidden, match="file_roots"):
@@ -181,6 +205,18 @@ def test_a_full_disk_is_the_service_s_fault(source: MediaSource, monkeypatch: py
         fetch(source, "inline:", BODY)
     assert raised.value.retriable
     assert raised.value.systemic
+
+
+def test_a_disk_that_fills_up_is_the_service_s_fault(
+    source: MediaSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the buffer still holds cannot be written on closing either."""
+    file = open("/dev/full", "wb")  # noqa: SIM115 - the spool closes it
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: file)
+    with pytest.raises(SourceError, match="No space left") as raised:
+        fetch(source, "inline:", BODY[:100])
+    assert raised.value.systemic
+    assert file.closed
 
 
 def test_the_file_has_no_name(source: MediaSource) -> None:

@@ -75,10 +75,6 @@ def test_a_body_without_a_length_and_one_in_chunks() -> None:
             assert fetched(f"http://127.0.0.1:{port}/") == body
 
 
-def flood_of_headers(_: str, connection: socket.socket) -> None:
-    connection.sendall(b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 50_000)
-
-
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
@@ -215,6 +211,8 @@ def test_redirects_without_end() -> None:
         ("https://[fe80::1%25lo]/", "valid host"),
         ("https://exa mple.com/", "valid host"),
         ("https://example.com:99999/", "99999"),
+        ("https://example.com:planted/", "not a valid URL"),
+        ("https://user:planted@exa\x00mple.com/", "not a valid URL"),
         ("https://" + "a" * 300 + ".com/", "valid name"),
     ],
 )

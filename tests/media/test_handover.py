@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
+import resource
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from models.spec import AudioInput, VideoInput
 from worker.errors import DecoderCrashed, MediaLimit, Undecodable
+from worker.media import decoder_process
+from worker.media.container import DecodeLimits
 from worker.media.handover import ClipBuffer, error_answer, parse_answer, read_answer
 from worker.media.sampling import Uniform
 from worker.media.types import Decoded, DecodeRequest, MediaInfo
@@ -117,3 +122,23 @@ def test_more_clips_than_memory(memory: int) -> None:
 def test_an_answer_fits_into_a_message() -> None:
     starts = [index * 3.3333333333333335 for index in range(1024)]
     assert len(json.dumps(starts)) < 64 * 1024
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(27, "File too large")])
+def test_a_process_at_its_limits_says_so(
+    error: Exception, memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder_process, "decode", Mock(side_effect=error))
+    monkeypatch.setattr(resource, "setrlimit", Mock())  # not of the tests
+    config = decoder_process.DecoderConfig(DecodeLimits(), 1_000_000, 10)
+    answer = parse_answer(decoder_process._run(REQUEST, memory, memory, config))
+    with pytest.raises(MediaLimit, match=r"memory|large"):
+        read_answer(answer, memory, REQUEST)
+
+
+def test_memory_that_cannot_be_mapped(memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even by the worker: an answer over the address space that is left."""
+    answer = honest(memory)
+    monkeypatch.setattr(mmap, "mmap", Mock(side_effect=OSError(12, "Cannot allocate memory")))
+    with pytest.raises(DecoderCrashed):
+        read_answer(answer, memory, REQUEST)

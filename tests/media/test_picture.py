@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.spec import VideoInput
-from worker.media.picture import Box, Orientation, fit_box
+from worker.media.picture import Box, Orientation, PictureWriter, fit_box
 
 STRETCH = VideoInput(frames=1, frame_rate_hz=1, height=100, width=200)
 LETTERBOX = VideoInput(frames=1, frame_rate_hz=1, height=100, width=200, fit="letterbox")
@@ -58,3 +58,13 @@ def test_turns_are_counter_clockwise(degrees: int, rows: list[list[int]]) -> Non
 
 def test_a_frame_without_a_matrix_is_upright() -> None:
     assert Orientation.of(av.VideoFrame(16, 16, "rgb24")) == Orientation()
+
+
+def test_nothing_is_left_beside_a_letterboxed_picture() -> None:
+    target = np.full((100, 200, 3), 77, np.uint8)
+    PictureWriter(LETTERBOX, None).write(
+        av.VideoFrame.from_ndarray(np.full((50, 50, 3), 255, np.uint8)), target
+    )
+    assert (target[:, :50] == 0).all()
+    assert (target[:, 50:150] == 255).all()
+    assert (target[:, 150:] == 0).all()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
+from unittest.mock import Mock
 
 import pytest
 
@@ -319,6 +323,18 @@ def test_nothing_is_left_behind() -> None:
     bad.close()
     assert descriptors() == before
     assert eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in [server, *processes]))
+
+
+@pytest.mark.parametrize(("module", "call"), [(os, "memfd_create"), (os, "open"), (socket, "send_fds")])
+def test_a_worker_short_of_descriptors_is_not_the_upload_s_fault(
+    module: ModuleType, call: str, pool: DecodePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, exhausted = media(GOOD), OSError(errno.EMFILE, "Too many open files")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, call, Mock(side_effect=exhausted))
+        with pytest.raises(DecodersUnavailable, match="Too many open files"):
+            pool.decode(good, REQUEST, soon())
+    assert pool.decode(good, REQUEST, soon()).clips.any()
 
 
 def test_a_closed_pool_refuses() -> None:

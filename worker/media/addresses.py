@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any
 
+from worker.clock import Deadline, SystemClock
 from worker.errors import HostUnavailable, SourceForbidden, SourceMissing
+
+_LOOKUPS = 8  # at a time
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -20,15 +25,38 @@ _EMBEDDING = (
     (ipaddress.IPv6Network("::ffff:0:0/96"), 0),  # IPv4-mapped
     (ipaddress.IPv6Network("::/96"), 0),  # IPv4-compatible
     (ipaddress.IPv6Network("64:ff9b::/96"), 0),  # NAT64
-    (ipaddress.IPv6Network("64:ff9b:1::/48"), 0),  # NAT64, local use
     (ipaddress.IPv6Network("2002::/16"), 80),  # 6to4
 )
-_TEREDO = ipaddress.IPv6Network("2001::/32")
+
+# Never fetched from, whatever the standard library of the day says of them.
+_REFUSED = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "192.88.99.0/24",  # relays of 6to4
+        "64:ff9b:1::/48",  # NAT64, local use: the address inside lies where the network likes
+        "2001::/32",  # Teredo
+        "3fff::/20",  # documentation
+        "fec0::/10",  # site-local
+    )
+)
+_ISATAP = frozenset(
+    {0x0000_5EFE, 0x0200_5EFE}
+)  # begins the lower half: a tunnel to the IPv4 address after it
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def is_public(address: IPAddress) -> bool:
+    if any(address in network for network in _REFUSED):
+        return False
     if isinstance(address, ipaddress.IPv6Address):
-        if address in _TEREDO:
+        if (int(address) >> 32) & 0xFFFFFFFF in _ISATAP:
             return False
         for network, shift in _EMBEDDING:
             if address in network:
@@ -42,13 +70,18 @@ class Resolver:
 
     def __init__(self, allow_private: bool) -> None:
         self._allow_private = allow_private
-        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="resolve")
+        self._free = threading.Semaphore(_LOOKUPS)
 
     def resolve(self, host: str, port: int, timeout_s: float) -> list[str]:
         """Addresses of ``host``, in the order to try. One address that is not public refuses all."""
-        future = self._threads.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        addresses = [host] if _is_literal(host) else self._looked_up(host, port, timeout_s)
+        for address in addresses:
+            self._check(address, host)
+        return addresses
+
+    def _looked_up(self, host: str, port: int, timeout_s: float) -> list[str]:
         try:
-            found = future.result(timeout_s)
+            found = self._in_time(host, port, Deadline.after(SystemClock(), timeout_s))
         except FutureTimeoutError:
             raise HostUnavailable(f"host {host!r} was not resolved within {timeout_s:g} s") from None
         except socket.gaierror as error:
@@ -57,13 +90,30 @@ class Resolver:
             raise SourceMissing(f"host {host!r} does not exist: {error.strerror}") from error
         except (OSError, UnicodeError) as error:
             raise SourceForbidden(f"host {host!r} is not a valid name: {error}") from error
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        for address in addresses:
-            self._check(address, host)
-        return addresses
+        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
-    def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+    def _in_time(self, host: str, port: int, until: Deadline) -> list[Any]:
+        """A lookup that hangs keeps its thread, but neither its caller nor the end of the program."""
+        if not self._free.acquire(timeout=until.remaining_s):
+            raise FutureTimeoutError
+        answer: Future[list[Any]] = Future()
+        lookup = threading.Thread(
+            target=self._look_up, args=(host, port, answer), name="resolve", daemon=True
+        )
+        try:
+            lookup.start()
+        except RuntimeError:  # no further threads
+            self._free.release()
+            raise
+        return answer.result(until.remaining_s)
+
+    def _look_up(self, host: str, port: int, answer: Future[list[Any]]) -> None:
+        try:
+            answer.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except BaseException as error:
+            answer.set_exception(error)
+        finally:
+            self._free.release()
 
     def _check(self, address: str, host: str) -> None:
         if self._allow_private:

@@ -27,7 +27,7 @@ from typing import NoReturn
 
 import av.logging
 
-from worker.errors import MediaError
+from worker.errors import MediaError, MediaLimit
 from worker.media.container import DecodeLimits
 from worker.media.decode import decode
 from worker.media.handover import MESSAGE_BYTES, ClipBuffer, error_answer
@@ -135,6 +135,9 @@ def _run(request: DecodeRequest, media_fd: int, memory_fd: int, config: DecoderC
             return buffer.answer(decode(media, request, config.limits, buffer.allocate))
     except MediaError as error:
         return error_answer(error)
+    except (MemoryError, OSError) as error:
+        what = error.strerror if isinstance(error, OSError) else "out of memory"
+        return error_answer(MediaLimit(f"decoding took more than its process may use: {what}"))
 
 
 def _confine(config: DecoderConfig, server_pid: int) -> None:

@@ -45,15 +45,18 @@ def read_file(uri: str, roots: Sequence[Path], spool: Spool) -> None:
     except OSError as error:
         raised = _ERRORS.get(error.errno or 0, SourceUnavailable)
         raise raised(f"cannot read {path!r}: {error.strerror}") from error
+    except UnicodeError as error:  # a lone surrogate
+        raise SourceForbidden("the path of the file:// uri cannot be a file's name") from error
 
 
 def _path_of(uri: str) -> str:
     try:
         parts = urlsplit(uri)
-    except ValueError as error:
-        raise SourceForbidden(f"the file:// uri cannot be read: {error}") from error
+    except ValueError:
+        # The reason would quote what stands where a host does, credentials included.
+        raise SourceForbidden("the file:// uri is not a valid URI") from None
     if parts.netloc not in ("", "localhost"):
-        raise SourceForbidden(f"file:// reads local files only, not those of host {parts.netloc!r}")
+        raise SourceForbidden("file:// reads local files only: write file:///path, without a host")
     if parts.query or parts.fragment:
         raise SourceForbidden("a file:// uri has no query or fragment; write ? as %3F and # as %23")
     path = unquote(parts.path)

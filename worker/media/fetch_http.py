@@ -57,9 +57,6 @@ class HttpFetcher:
                 url = self._checked(url.join(target))
         raise SourceForbidden(f"more than {MAX_REDIRECTS} redirects, the last one to host {url.host!r}")
 
-    def close(self) -> None:
-        self._resolver.close()
-
     def _checked(self, url: httpx.URL) -> httpx.URL:
         if url.scheme not in ("https", "http") or (url.scheme == "http" and not self._settings.allow_http):
             raise SourceForbidden(
@@ -206,4 +203,6 @@ def _foreign_errors(spool: Spool) -> Iterator[None]:
     except tuple(theirs for theirs, _, _ in _ERRORS) as error:
         spool.check_time()  # a time-out may be that of the upload
         ours, what = next((ours, what) for theirs, ours, what in _ERRORS if isinstance(error, theirs))
+        if ours is SourceForbidden:  # these quote the URL, in which credentials may stand at any place
+            raise ours(f"the source {what}") from None
         raise ours(f"the source {what}: {error or type(error).__name__}") from error

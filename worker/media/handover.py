@@ -89,7 +89,7 @@ def read_answer(answer: dict[str, Any], memory_fd: int, request: DecodeRequest) 
         return _mapped(answer, memory_fd, request)
     except MediaError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError) as error:
         raise DecoderCrashed("the decoder process gave an answer that makes no sense") from error
 
 

@@ -95,7 +95,7 @@ class PictureWriter:
         self._reformatter = VideoReformatter()
 
     def write(self, frame: VideoFrame, target: Pixels) -> None:
-        """Fill ``target``, (H, W, 3), black before."""
+        """Fill ``target``, (H, W, 3), whatever was in it."""
         orientation = Orientation.of(frame)
         aspect = self._pixel_aspect
         if aspect and orientation.transpose:
@@ -108,4 +108,6 @@ class PictureWriter:
         plane = scaled.planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, : width * 3]  # type: ignore[call-overload]
         pixels = rows.reshape(height, width, 3)
+        if (box.width, box.height) != (self._video.width, self._video.height):
+            target[:] = 0  # a first pass may have left another picture there
         target[box.top : box.top + box.height, box.left : box.left + box.width] = orientation.apply(pixels)

@@ -60,7 +60,7 @@ class DecodePool:
         """
         died = None
         for _ in range(_ATTEMPTS):
-            with _descriptor(os.memfd_create("clips", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)) as memory_fd:
+            with _descriptor(_memory_file()) as memory_fd:
                 try:
                     answer = self._answer(media, request, memory_fd, deadline)
                 except _ProcessDied as error:
@@ -128,7 +128,7 @@ class DecodePool:
         try:
             return self._server.fork()
         except OSError as error:
-            raise DecodersUnavailable(f"no decoder process can be started: {error}") from error
+            raise _unavailable("no decoder process can be started", error) from error
 
     def _bury(self, decoder: DecoderProcess) -> None:
         decoder.kill()
@@ -140,12 +140,13 @@ class DecodePool:
     ) -> dict[str, Any]:
         with self._checked_out(deadline) as decoder:
             decoder.jobs_done += 1
-            # Opened again: for reading only, and with an offset that nobody shares.
-            with _descriptor(os.open(f"/proc/self/fd/{media.file.fileno()}", os.O_RDONLY)) as media_fd:
+            with _descriptor(_opened_again(media)) as media_fd:
                 try:
                     socket.send_fds(decoder.jobs, [pickle.dumps(request)], [media_fd, memory_fd])
                 except ConnectionError:
                     self._raise_died(decoder)
+                except OSError as error:
+                    raise _unavailable("a job cannot be handed to a decoder process", error) from error
             self._wait(decoder, deadline)
             try:
                 message = decoder.jobs.recv(MESSAGE_BYTES)
@@ -186,6 +187,26 @@ def _descriptor(fd: int) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def _memory_file() -> int:
+    try:
+        return os.memfd_create("clips", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except OSError as error:
+        raise _unavailable("no memory file can be made", error) from error
+
+
+def _opened_again(media: Media) -> int:
+    """For reading only, and with an offset that nobody shares."""
+    try:
+        return os.open(f"/proc/self/fd/{media.file.fileno()}", os.O_RDONLY)
+    except OSError as error:
+        raise _unavailable("the media cannot be opened for a decoder process", error) from error
+
+
+def _unavailable(what: str, error: OSError) -> DecodersUnavailable:
+    """The worker's own shortage, of descriptors or memory: no upload can help it."""
+    return DecodersUnavailable(f"{what}: {error}")
 
 
 def _cause(status: int | None) -> str:

@@ -13,6 +13,8 @@ from worker.media.spool import Spool
 from worker.media.types import Media
 from worker.settings import FetchSettings
 
+_LONGEST_SCHEME = 10
+
 
 class MediaSource:
     """Fetches by URI. Thread-safe; ``close`` it when done."""
@@ -48,11 +50,15 @@ class MediaSource:
                 case "s3":
                     self._s3.fetch(uri, spool)
                 case _:
-                    raise SourceForbidden(
-                        f"uploads may come from s3://, https://, file:// or inline:, not from {uri[:20]!r}"
-                    )
+                    accepted = "s3://, https://, file:// or inline:"
+                    raise SourceForbidden(f"uploads may come from {accepted}, not from {_shown(scheme)}")
             return spool.finish(expected_sha256)
 
     def close(self) -> None:
-        self._http.close()
         self._s3.close()
+
+
+def _shown(scheme: str) -> str:
+    """Nothing else of a URI, which may hold credentials; and of a scheme only what can be one."""
+    known = scheme.isascii() and scheme.isalnum() and len(scheme) <= _LONGEST_SCHEME
+    return f"{scheme}:" if known else "a URI without a valid scheme"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -48,7 +49,8 @@ class Spool:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._finished:
-            self._file.close()
+            with suppress(OSError):  # on a full disk it tries to write the rest, which nobody wants
+                self._file.close()
 
     def expect(self, size_bytes: int | None) -> None:
         """Refuse early when the sender announces too much. What it announces is not believed otherwise."""
