@@ -121,12 +121,19 @@ def test_an_unknown_policy_is_named_with_those_that_exist() -> None:
         (file_of("violence: {review: 0.9, band: [0.1, 0.5]}"), r"does not hold the lowest threshold 0.9"),
         (file_of("violence: {prevalence: 0}"), r"prevalence: .*greater than 0"),
         (file_of("gore: {review: 0.5}"), r"policies.default: unknown labels gore; .* know: violence"),
+        (file_of("violence: {ignore: true}"), r"every label is ignored, so everything would be allowed"),
         ("[" * 5000, r"not YAML|nested too deeply"),
     ],
 )
 def test_a_wrong_file_says_where_what_and_what_instead(text: str, message: str) -> None:
     with pytest.raises(PolicyInvalid, match=message):
         load_policies(PolicyFile.parse(text.encode(), "policy.yaml"), [FILTER], ESCALATION)
+
+
+def test_a_policy_cannot_promise_what_only_the_escalation_looks_for() -> None:
+    file = PolicyFile.parse(file_of("scream: {review: 0.1}").encode(), "policy.yaml")
+    with pytest.raises(PolicyInvalid, match="only the escalation model knows scream"):
+        load_policies(file, [FILTER], spec("escalation", ("violence", "scream")))
 
 
 def test_a_default_that_does_not_exist_stops_the_start() -> None:

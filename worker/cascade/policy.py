@@ -91,7 +91,8 @@ def load_policies(
     """Resolve a policy file (``read_policy_file``; None: there is none) against the loaded models.
 
     ``first_specs``: of the models that look at every upload, the filter first. No two know one label.
-    Raises PolicyInvalid when the file names a label that no model knows, when a band does not hold the
+    Raises PolicyInvalid when the file names a label that no model that looks at every upload knows, when
+    it ignores all of them, when a band does not hold the
     threshold that it is about, or when ``default`` does not exist.
     """
     requested = {name: dict(policy.labels) for name, policy in file.policies.items()} if file else {}
@@ -121,6 +122,15 @@ def _rules(
         raise PolicyInvalid(
             f"{where}: unknown labels {', '.join(unknown)}; the loaded models know: {', '.join(known)}"
         )
+    everywhere = {name for spec in first_specs for name in spec.label_names}
+    unseen = [label for label, wanted in labels.items() if not wanted.ignore and label not in everywhere]
+    if unseen:
+        raise PolicyInvalid(
+            f"{where}: only the escalation model knows {', '.join(unseen)}, and it does not look at every "
+            "upload: serve a model that does as inference.additional, or set `ignore: true`"
+        )
+    if all(name in labels and labels[name].ignore for name in known):
+        raise PolicyInvalid(f"{where}: every label is ignored, so everything would be allowed")
     return tuple(
         _rule(name, labels.get(name, LabelPolicy()), first_specs, escalation_spec, f"{where}.labels.{name}")
         for name in known
