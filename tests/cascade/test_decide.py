@@ -147,11 +147,6 @@ def test_a_label_of_the_escalation_alone_is_judged_where_it_looked() -> None:
     assert [v.name for v in decide(policy, content([0.1])).labels] == ["violence"]
 
 
-def test_a_policy_without_labels_allows() -> None:
-    text = "version: 1\nrevision: r\npolicies: {default: {labels: {violence: {ignore: true}}}}"
-    assert decide(policies(text).get("default"), content([0.99])).decision == "allow"
-
-
 @given(CLIPS)
 def test_unsettled_is_never_allowed(clips: list[float]) -> None:
     scores = content(clips)

@@ -65,7 +65,9 @@ def test_labels_that_a_policy_does_not_name_keep_their_defaults() -> None:
 
 
 def test_an_ignored_label_plays_no_part() -> None:
-    assert policies(file_of("violence: {ignore: true}")).get("default").rules == ()
+    file = PolicyFile.parse(file_of("violence: {ignore: true}").encode(), "policy.yaml")
+    (rule,) = load_policies(file, [spec("filter", ("violence", "nudity"))], None).get("default").rules
+    assert rule.label == "nudity"
 
 
 def test_a_file_without_default_keeps_the_built_in_one() -> None:

@@ -75,7 +75,7 @@ def decide(policy: Policy, scores: ContentScores) -> Outcome:
     ]
     verdicts = tuple(verdict for verdict, _ in judged)
     return Outcome(
-        decision=max((verdict.action for verdict in verdicts), key=STRENGTH.__getitem__, default="allow"),
+        decision=max((verdict.action for verdict in verdicts), key=STRENGTH.__getitem__),
         labels=verdicts,
         segments=tuple(segment for _, found in judged for segment in found),
         unsettled=unsettled,

@@ -129,7 +129,7 @@ def _rules(
             f"{where}: only the escalation model knows {', '.join(unseen)}, and it does not look at every "
             "upload: serve a model that does as inference.additional, or set `ignore: true`"
         )
-    if all(name in labels and labels[name].ignore for name in known):
+    if all(name in labels and labels[name].ignore for name in everywhere):
         raise PolicyInvalid(f"{where}: every label is ignored, so everything would be allowed")
     return tuple(
         _rule(name, labels.get(name, LabelPolicy()), first_specs, escalation_spec, f"{where}.labels.{name}")
