@@ -42,9 +42,9 @@ def verdict_cells(name: str, verdict: Verdict) -> tuple[Text | str, ...]:
 
 
 def labels_text(verdict: Verdict) -> str:
-    """`violence 0.97`, or why there are no labels."""
+    """`violence 0.97`, one label a line; without labels, why there are none."""
     if verdict.labels:
-        return ", ".join(f"{label.name} {label.probability:.2f}" for label in verdict.labels)
+        return "\n".join(f"{label.name} {label.probability:.2f}" for label in verdict.labels)
     return verdict.reason
 
 
