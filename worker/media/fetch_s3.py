@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from worker.errors import SourceError, SourceForbidden, SourceMissing, SourceUnavailable
+from worker.masking import mask
 from worker.media.spool import CHUNK_BYTES, Spool
 from worker.settings import FetchSettings
 
@@ -119,7 +120,9 @@ def _foreign_errors(bucket: str, key: str) -> Iterator[None]:
     except ParamValidationError as error:
         raise SourceForbidden(f"{where} is not a valid bucket and key") from error
     except (BotoCoreError, HTTPError, OSError) as error:
-        raise SourceUnavailable(f"{where} cannot be fetched: {type(error).__name__}") from error
+        raise SourceUnavailable(
+            f"{where} cannot be fetched: {mask(f'{type(error).__name__}: {error}')}"
+        ) from error
 
 
 def _by_code(code: str, status: int) -> type[SourceError]:
