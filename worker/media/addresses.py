@@ -39,9 +39,8 @@ _REFUSED = tuple(
         "fec0::/10",  # site-local
     )
 )
-_ISATAP = frozenset(
-    {0x0000_5EFE, 0x0200_5EFE}
-)  # begins the lower half: a tunnel to the IPv4 address after it
+# Begins the lower half of an ISATAP address: a tunnel to the IPv4 address that follows.
+_ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
 
 
 def _is_literal(host: str) -> bool:
