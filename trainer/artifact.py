@@ -122,7 +122,7 @@ def _metrics(
     config: TrainConfig, evaluation: Evaluation, shipped: Shipped, speeds: tuple[Speed, ...]
 ) -> dict[str, Any]:
     return {
-        "config": config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json", exclude={"data": {"root"}}),  # one machine's path
         "labels": [asdict(label) for label in evaluation.labels],
         "export": {"largest_logit_difference": shipped.parity, "int8_agreement": asdict(shipped.agreement)},
         "speed": [asdict(speed) for speed in speeds],

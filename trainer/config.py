@@ -22,7 +22,7 @@ class _Section(BaseModel):
 
 
 class Data(_Section):
-    root: Path = Field(description="folder that the manifest's paths are relative to")
+    root: Path = Field(Path("data"), description="folder that the manifest's paths are relative to")
     manifest: Path = Field(description="CSV with path, label, group and perhaps fold; relative to root")
     note: str = Field("", description="what the set is, for the model card")
     folds: int = Field(5, ge=2, description="number of grouped folds where the manifest fixes none")
