@@ -33,6 +33,10 @@ def read_manifest(manifest: Path, root: Path) -> tuple[Example, ...]:
             reader = csv.DictReader(file)
             _check_columns(manifest, reader.fieldnames or ())
             examples = tuple(_example(manifest, reader.line_num, row, root) for row in reader)
+    except FileNotFoundError as error:
+        raise ManifestError(
+            f"there is no manifest {manifest}; --data names the folder that holds it"
+        ) from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(f"{manifest}: {error}") from error
     _check_whole(manifest, examples)
