@@ -76,6 +76,19 @@ def test_a_tail_that_cannot_be_read_counts_as_not_seen(tmp_path: Path) -> None:
     assert result.info.duration_s == pytest.approx(10, abs=0.1)
 
 
+def test_a_fragment_that_cannot_be_read_does_not_end_the_video(tmp_path: Path) -> None:
+    options = (("movflags", "frag_keyframe+empty_moov"),)
+    data = Video(duration_s=10, gop=25, options=(("bf", "0"),), container_options=options).make()
+    run = -1
+    for _ in range(3):
+        run = data.index(b"trun", run + 1)
+    result = decoded(
+        mapped(data, lambda copy: struct.pack_into(">i", copy, run + 12, 0x7FFFFF00)), tmp_path, Dense(32)
+    )
+    assert result.info.duration_s == pytest.approx(10, abs=0.1)
+    assert firsts(result)[3:] == [75, 100, 125, 150, 175, 200, 225]
+
+
 def test_what_an_edit_list_leaves_out_counts_as_not_seen(tmp_path: Path) -> None:
     """Players that ignore edit lists show it."""
     result = decoded(with_edit(TEN_SECONDS.make(), 1.0, 0.0), tmp_path, Dense(32))

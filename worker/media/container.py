@@ -156,8 +156,16 @@ def packets(container: av.container.InputContainer, stream: _S) -> Iterator[Pack
                 found += 1
                 yield packet
         empty = 0 if found > before else empty + 1
-        if empty >= max(_EMPTY_ROUNDS, stream.frames - found):
+        if empty >= max(_EMPTY_ROUNDS, sample_count(stream) - found):
             return
+
+
+def sample_count(stream: Stream) -> int:
+    """How many packets the track says to have, as far as it has been read; 0: it does not say.
+
+    A fragmented MP4 says so in each fragment, which only the index tells.
+    """
+    return max(stream.frames, len(stream.index_entries))
 
 
 def _round(container: av.container.InputContainer, stream: _S) -> Iterator[Packet[_S]]:

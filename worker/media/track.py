@@ -11,7 +11,7 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from worker.errors import MediaLimit, Undecodable
-from worker.media.container import DecodeLimits, foreign_errors, packets
+from worker.media.container import DecodeLimits, foreign_errors, packets, sample_count
 from worker.media.timeline import ROUNDING_S, Timeline, TimelineBuilder
 
 _MISSING_S, _MISSING_SHARE = 1.0, 0.05  # less is not worth a word: encoders are off by a picture or two
@@ -53,14 +53,14 @@ def promised_s(stream: VideoStream, timeline: Timeline, limits: DecodeLimits) ->
     """The duration to report: longer than the timeline where the track counts more pictures than it brought.
 
     What could not be read, or an edit list leaves out, may be shown by other players, so it counts as
-    not seen. Only a track that counts its pictures is believed (in MP4, MOV and AVI; not in fragmented
-    files, whose durations are often those of a longer programme), and only up to the limit. Clips are
-    never laid out on a promise.
+    not seen. Only a track that counts its pictures is believed (in MP4, MOV and AVI), as durations are
+    often those of a longer programme, and only up to the limit. Clips are never laid out on a promise.
     """
-    missing_s = (stream.frames - timeline.pictures) * timeline.interval_s
+    count = sample_count(stream)
+    missing_s = (count - timeline.pictures) * timeline.interval_s
     if missing_s <= max(_MISSING_S, _MISSING_SHARE * timeline.duration_s):
         return timeline.duration_s
-    counted_s = stream.frames * timeline.interval_s
+    counted_s = count * timeline.interval_s
     stated_s = (stream.duration or 0) * _time_base_s(stream)
     return max(timeline.duration_s, min(limits.max_duration_s, max(counted_s, stated_s)))
 
