@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from worker.configuration import variable_name
 from worker.errors import SluiceError
 from worker.settings import KafkaSettings
-from worker.standalone import HOST, free_port
+from worker.standalone import HOST, free_port, stop_process
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 40.0  # longer than `worker.drain_timeout_s`
@@ -54,12 +54,7 @@ class WorkerProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        stop_process(self.process, STOP_TIMEOUT_S)
 
     def wait_until_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Raises SluiceError with the end of the log when the worker ends, or is not ready in time."""
