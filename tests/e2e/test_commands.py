@@ -139,7 +139,7 @@ def until_interrupted(*arguments: str) -> str:
     process = subprocess.Popen(
         [*SLUICE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    time.sleep(4.0)
+    time.sleep(8.0)  # nothing says when a table that is not on a terminal is complete
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=20.0)
     assert process.returncode == 0, errors
