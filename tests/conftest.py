@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests import parts
@@ -18,6 +19,12 @@ from tests.kafka_node import KafkaNode
 from worker.standalone import EmbeddedBroker, EmbeddedCache
 
 EMBEDDED_TEST_SESSION_TIMEOUT_S = 2.5  # a join takes half of it
+# Machines are shared and busy: how long an example takes says nothing about the code.
+hypothesis.settings.register_profile(
+    "shared-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("shared-machine")
+
 EMBEDDED_BROKER = "embedded broker (Tansu)"
 APACHE_KAFKA = "Apache Kafka"
 CONTAINER_KAFKA = "Kafka in a container"
