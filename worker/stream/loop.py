@@ -149,6 +149,7 @@ class StreamLoop:
             return []
         self._last_poll_s = self._clock.monotonic_s()
         self._joined = self._consumer.joined()
+        self._telemetry.assigned(len(self._consumer.assignment()))
         return items
 
     def _admit(self, items: list[Record | Unreadable]) -> None:
