@@ -17,7 +17,6 @@ from torch import nn
 from trainer.data.dataset import Batch
 
 OPSET = 20  # loaded by every ONNX Runtime that the worker's extras name
-INPUTS = ("clips", "log_mel", "has_audio")
 OUTPUT = "logits"
 
 Feed = Mapping[str, npt.NDArray[np.generic]]
@@ -29,12 +28,11 @@ class GateClosed(Exception):
 
 def feed(batch: Batch) -> Feed:
     """A batch as ONNX Runtime takes it."""
-    return {name: tensor.numpy() for name, tensor in zip(INPUTS, batch.inputs, strict=False)}
+    return {name: tensor.numpy() for name, tensor in batch.inputs.items()}
 
 
 def export_onnx(network: nn.Module, example: Batch, path: Path) -> None:
     """Write the network with a dynamic number of clips. ``example`` holds two clips or more."""
-    names = INPUTS[: len(example.inputs)]
     count = torch.export.Dim("clips", min=1, max=4096)
     # It tells, each time, of operators of packages that are not installed.
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
@@ -42,11 +40,11 @@ def export_onnx(network: nn.Module, example: Batch, path: Path) -> None:
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
         torch.onnx.export(
             network.eval(),
-            example.inputs,
+            tuple(example.inputs.values()),
             path,
-            input_names=list(names),
+            input_names=list(example.inputs),
             output_names=[OUTPUT],
-            dynamic_shapes=tuple({0: count} for _ in names),
+            dynamic_shapes=tuple({0: count} for _ in example.inputs),
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
@@ -81,7 +79,7 @@ def check_parity(network: nn.Module, path: Path, batches: Sequence[Batch], toler
     """Largest difference of logits between torch and the file. Raises GateClosed above ``tolerance``."""
     network.eval()
     with torch.inference_mode():
-        expected = [network(*batch.inputs).numpy() for batch in batches]
+        expected = [network(*batch.inputs.values()).numpy() for batch in batches]
     actual = onnx_logits(path, [feed(batch) for batch in batches])
     worst = max(float(np.abs(e - a).max()) for e, a in zip(expected, actual, strict=True))
     if not worst <= tolerance:

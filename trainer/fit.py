@@ -100,7 +100,7 @@ def score(network: nn.Module, videos: VideoSet, chosen: Sequence[int]) -> list[L
     """For each chosen example the logits of its clips, (N, L)."""
     network.eval()
     with torch.inference_mode():
-        return [network(*videos.video(index).inputs).numpy() for index in chosen]
+        return [network(*videos.video(index).inputs.values()).numpy() for index in chosen]
 
 
 def _pretrained_part(network: nn.Module) -> LiteTrunk | None:
@@ -142,7 +142,7 @@ def _set_learning_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
 
 def _step(network: nn.Module, optimiser: torch.optim.Optimizer, batch: Batch, config: Fit) -> float:
     targets = batch.targets * (1.0 - 2.0 * config.smoothing) + config.smoothing
-    loss: Tensor = functional.binary_cross_entropy_with_logits(network(*batch.inputs), targets)
+    loss: Tensor = functional.binary_cross_entropy_with_logits(network(*batch.inputs.values()), targets)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(network.parameters(), 5.0)

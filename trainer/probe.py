@@ -62,7 +62,7 @@ def _seen_by(
         with torch.inference_mode():
             for _ in range(views):
                 for batch in videos.training_batches(chosen, random):
-                    network(*batch.inputs)
+                    network(*batch.inputs.values())
                     owners.append(batch.members)
     finally:
         hook.remove()

@@ -112,7 +112,7 @@ def _trained(job: Job, config: TrainConfig, cache: ClipCache, work: Path) -> Tra
         fp32, int8 = work / f"{job.split.name}-fp32.onnx", work / f"{job.split.name}-int8.onnx"
         some = np.random.default_rng(job.seed).permutation(job.split.train)[: config.quantise.videos]
         batches = [videos.video(int(index)) for index in some]
-        export_onnx(network, max(batches, key=lambda batch: len(batch.clips)), fp32)
+        export_onnx(network, max(batches, key=len), fp32)
         parity = check_parity(network, fp32, batches[:8], config.gate.parity)
         quantise(fp32, int8, [feed(batch) for batch in batches], config.quantise.float_convolutions)
         held_out: list[Feed] = [feed(videos.video(index)) for index in job.split.test]

@@ -74,31 +74,23 @@ def build(family: str, seed: int = 0) -> nn.Module:
     return registry.build(family, case.arguments, video, LABELS)
 
 
-@dataclass(frozen=True)
-class FlowBatch(Batch):
-    flow: Tensor  # (N, T - 1, H, W, 2) uint8
-
-    @property
-    def inputs(self) -> tuple[Tensor, ...]:
-        return (self.clips, self.flow)
-
-
 def batch(family: str, count: int = 2) -> Batch:
     case, made = SMALL[family], registry.FAMILIES[family]
     generator = torch.Generator().manual_seed(1)
-    shape = (count, case.frames, case.size, case.size, 3)
-    clips = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-    log_mel = has_audio = None
-    if made.hears:
-        form = (count, SAMPLES) if made.sound == "waveform" else (count, AUDIO_FRAMES, MELS)
-        log_mel = torch.rand(form, generator=generator)
-        has_audio = torch.ones(count)
-    plain = Batch(clips, log_mel, has_audio, torch.zeros(count, LABELS), np.zeros(count, np.int64))
-    if made.flow:
-        shape = (count, case.frames - 1, case.size, case.size, 2)
-        flow = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-        return FlowBatch(**vars(plain), flow=flow)
-    return plain
+
+    def pixels(frames: int, channels: int) -> Tensor:
+        shape = (count, frames, case.size, case.size, channels)
+        return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+
+    every = {
+        "clips": pixels(case.frames, 3),
+        "flow": pixels(case.frames - 1, 2),
+        "log_mel": torch.rand((count, AUDIO_FRAMES, MELS), generator=generator),
+        "waveform": torch.rand((count, SAMPLES), generator=generator),
+        "has_audio": torch.ones(count),
+    }
+    inputs = {name: every[name] for name in made.inputs}
+    return Batch(inputs, torch.zeros(count, LABELS), np.zeros(count, np.int64))
 
 
 def test_every_family_has_a_case() -> None:
@@ -106,7 +98,7 @@ def test_every_family_has_a_case() -> None:
 
 
 def test_logits_are_finite_and_depend_on_the_clip_alone(family: str) -> None:
-    network, inputs = build(family).eval(), batch(family).inputs
+    network, inputs = build(family).eval(), batch(family).inputs.values()
     with torch.inference_mode():
         together = network(*inputs)
         alone = network(*(tensor[:1] for tensor in inputs))
@@ -120,7 +112,7 @@ def test_gradients_reach_every_parameter(family: str) -> None:
     network = build(family).train()
     if registry.FAMILIES[family].hears:
         network.sound_dropout = 0.0  # type: ignore[assignment]  # else sound may be absent by chance
-    loss: Tensor = network(*batch(family).inputs).square().sum()
+    loss: Tensor = network(*batch(family).inputs.values()).square().sum()
     loss.backward()  # type: ignore[no-untyped-call]
     without = [
         name
@@ -131,7 +123,7 @@ def test_gradients_reach_every_parameter(family: str) -> None:
 
 
 def test_the_same_seed_gives_the_same_network(family: str) -> None:
-    inputs = batch(family).inputs
+    inputs = batch(family).inputs.values()
     with torch.inference_mode():
         first, second, other = (build(family, seed).eval()(*inputs) for seed in (3, 3, 4))
     assert torch.equal(first, second)
@@ -153,11 +145,11 @@ def test_export_agrees_and_takes_any_number_of_clips(family: str, tmp_path: Path
 @pytest.mark.parametrize("family", [name for name, made in registry.FAMILIES.items() if made.hears])
 def test_sound_that_is_not_there_changes_nothing(family: str) -> None:
     network = build(family).eval()
-    clips, log_mel, has_audio = batch(family).inputs
+    clips, sound, has_audio = batch(family).inputs.values()
     with torch.inference_mode():
-        absent = network(clips, log_mel, torch.zeros_like(has_audio))
-        other_absent = network(clips, -log_mel, torch.zeros_like(has_audio))
-        present = network(clips, log_mel, has_audio)
+        absent = network(clips, sound, torch.zeros_like(has_audio))
+        other_absent = network(clips, -sound, torch.zeros_like(has_audio))
+        present = network(clips, sound, has_audio)
     assert torch.equal(absent, other_absent)
     assert not torch.equal(absent, present)
 

@@ -28,7 +28,7 @@ def batch(seed: int) -> Batch:
     clips = torch.randint(0, 256, (4, *VIDEO.clip_shape), dtype=torch.uint8, generator=generator)
     # From dark to bright, so that the clips differ and so do their logits.
     scale = torch.linspace(0.1, 1.0, 4).view(-1, 1, 1, 1, 1)
-    return Batch((clips * scale).to(torch.uint8), None, None, torch.zeros(4, 1), np.zeros(4, np.int64))
+    return Batch({"clips": (clips * scale).to(torch.uint8)}, torch.zeros(4, 1), np.zeros(4, np.int64))
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,18 +19,17 @@ from trainer.data.rolls import ClipCache, Clips, RollShape
 
 @dataclass(frozen=True)
 class Batch:
-    clips: Tensor  # (N, T, H, W, 3), uint8 or float32 0..255
-    log_mel: Tensor | None  # (N, frames, mels); None: the network takes no sound
-    has_audio: Tensor | None  # (N,) float32, 0 or 1
+    """``inputs`` by name, in the order in which the network takes them; see ``registry.Family.inputs``:
+
+    clips (N, T, H, W, 3) uint8, or float32 0..255; log_mel (N, frames, mels); has_audio (N,) float32, 0 or 1.
+    """
+
+    inputs: Mapping[str, Tensor]
     targets: Tensor  # (N, L) float32, 0 or 1
     members: npt.NDArray[np.int64]  # (N,): the example that each clip comes from
 
-    @property
-    def inputs(self) -> tuple[Tensor, ...]:
-        """What the network takes, in order."""
-        if self.log_mel is None or self.has_audio is None:
-            return (self.clips,)
-        return (self.clips, self.log_mel, self.has_audio)
+    def __len__(self) -> int:
+        return len(self.members)
 
 
 @dataclass(frozen=True)
@@ -95,23 +94,21 @@ def _collated(
     audio: AudioInput | None,
     members: npt.NDArray[np.int64],
 ) -> Batch:
-    clips = torch.stack([sample.clip for sample in samples])
-    log_mel = has_audio = None
+    inputs = {"clips": torch.stack([sample.clip for sample in samples])}
     if audio is not None:
         silence = torch.full((audio.frames, audio.mels), -1.0)
-        log_mel = torch.stack([silence if s.log_mel is None else s.log_mel for s in samples])
-        has_audio = torch.tensor([float(sample.log_mel is not None) for sample in samples])
-    return Batch(clips, log_mel, has_audio, torch.from_numpy(targets), members)
+        inputs["log_mel"] = torch.stack([silence if s.log_mel is None else s.log_mel for s in samples])
+        inputs["has_audio"] = torch.tensor([float(sample.log_mel is not None) for sample in samples])
+    return Batch(inputs, torch.from_numpy(targets), members)
 
 
 def _served(
     clips: Clips, targets: npt.NDArray[np.float32], audio: AudioInput | None, members: npt.NDArray[np.int64]
 ) -> Batch:
-    frames = torch.from_numpy(np.array(clips.frames))
-    log_mel = has_audio = None
+    inputs = {"clips": torch.from_numpy(np.array(clips.frames))}
     if audio is not None:
-        count = len(frames)
+        count = len(clips.frames)
         silence = np.full((count, audio.frames, audio.mels), -1.0, np.float32)
-        log_mel = torch.from_numpy(silence if clips.log_mel is None else clips.log_mel)
-        has_audio = torch.full((count,), float(clips.log_mel is not None))
-    return Batch(frames, log_mel, has_audio, torch.from_numpy(targets), members)
+        inputs["log_mel"] = torch.from_numpy(silence if clips.log_mel is None else clips.log_mel)
+        inputs["has_audio"] = torch.full((count,), float(clips.log_mel is not None))
+    return Batch(inputs, torch.from_numpy(targets), members)

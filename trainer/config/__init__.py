@@ -1,0 +1,25 @@
+"""What one training run does, read from a YAML file. Importable without torch."""
+
+from trainer.config.base import ConfigError, Section, Share
+from trainer.config.compress import Gate, Quantise
+from trainer.config.data import Augment, Data, Target
+from trainer.config.fit import Architecture, Fit
+from trainer.config.judge import Baseline, Calibrate
+from trainer.config.train import TrainConfig, read_config
+
+__all__ = [
+    "Architecture",
+    "Augment",
+    "Baseline",
+    "Calibrate",
+    "ConfigError",
+    "Data",
+    "Fit",
+    "Gate",
+    "Quantise",
+    "Section",
+    "Share",
+    "Target",
+    "TrainConfig",
+    "read_config",
+]

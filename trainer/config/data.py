@@ -1,0 +1,43 @@
+"""What is learnt from: the examples, what counts as positive, how clips vary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from models.spec import Name
+from trainer.config.base import Section, Share
+
+
+class Data(Section):
+    root: Path = Field(Path("data"), description="folder that the manifest's paths are relative to")
+    manifest: Path = Field(description="CSV with path, label, group and perhaps fold; relative to root")
+    note: str = Field("", description="what the set is, for the model card")
+    folds: int = Field(5, ge=2, description="number of grouped folds where the manifest fixes none")
+    roll_seconds: float = Field(6.0, gt=0, description="how much of a video training draws clips from")
+    oversampling: int = Field(2, ge=1, le=4, description="frames decoded for each frame of the input")
+    margin: float = Field(0.15, ge=0, le=1, description="rolls are this much higher and wider than the input")
+    clips: int = Field(8, ge=1, description="clips of a video when it is scored, as serving takes them")
+
+
+class Target(Section):
+    """One output of the network."""
+
+    name: Name
+    parent: str = ""
+    positives: tuple[str, ...] = Field(min_length=1, description="manifest labels that mean yes")
+
+
+class Augment(Section):
+    """How much clips vary while training."""
+
+    speed: tuple[float, float] = Field((0.8, 1.25), description="factor on the frame distance, log-uniform")
+    area: tuple[Share, Share] = Field((0.5, 1.0), description="share of the picture that a crop keeps")
+    stretch: float = Field(1.25, ge=1.0, description="largest change of the aspect ratio, as a factor")
+    flip: Share = Field(0.5, description="share of clips mirrored")
+    light: float = Field(
+        0.4, ge=0.0, lt=1.0, description="brightness, contrast and colour change by up to this"
+    )
+    grey: Share = Field(0.1, description="share of clips without colour")
+    sound_gain: float = Field(0.2, ge=0.0, description="offset of the log-mel scale, up to this")
