@@ -137,6 +137,9 @@ class SamplingSettings(_Group):
     uniform_clips: int = Field(8, ge=1, le=256, description="clips of a short video")
     sliding_hop_s: Seconds = Field(4.0, description="distance of clips in a long video, before the budget")
     clip_budget: int = Field(32, ge=1, le=1024, description="most clips of one video")
+    snap_s: float = Field(
+        0.0, ge=0, le=60, description="clips may move this far to start at a keyframe; 0: exact positions"
+    )
     jitter_secret: SecretStr = Field(
         SecretStr(""), description="key of the positions' jitter; empty: positions are predictable"
     )

@@ -1,16 +1,17 @@
 """From a file to clips: the frames that a player would show at the times that the plan asks for.
 
 Two passes over the file. The first only reads packets (a few microseconds each) and finds the real
-duration and the keyframes; then the plan says where clips start. The second decodes: from the
-keyframe before each clip to its last frame, and nothing in between.
+duration and the keyframes; then the sampling plan says where clips start. The second decodes what the
+decode plan names (see ``planner``), and nothing else.
 
-A container may lie about its keyframes, and so may a stream about its recovery points. The kind of a
-picture tells: when the first one after a jump is not a keyframe that needs no other, or is too late,
-everything is decoded again without jumps.
+A container may lie about its keyframes and times, and so may a stream about its recovery points. What
+comes out tells: when the first picture after a jump is not a keyframe that needs no other, or pictures come
+out of order, the video is decoded again by a plan that trusts less; at last without any trust, all of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +29,10 @@ from worker.media.audio import clip_log_mels
 from worker.media.clips import ClipFiller
 from worker.media.container import DecodeLimits, foreign_errors, open_media, video_stream
 from worker.media.picture import Orientation, PictureWriter, Pixels
-from worker.media.sampling import At, clip_times_s
+from worker.media.planner import plans
+from worker.media.sampling import At, Snapped, clip_times_s
 from worker.media.timeline import Timeline
-from worker.media.track import JumpFailed, Pictures, promised_s, scan
+from worker.media.track import Pictures, PlanFailed, promised_s, scan
 from worker.media.types import Decoded, DecodeRequest, MediaInfo
 
 Allocate = Callable[[tuple[int, int, int, int, int]], Pixels]  # gives zeros
@@ -70,10 +72,7 @@ def decode(
     if not starts_s:
         raise Undecodable("the sampling plan asks for no clip")
     clips = allocate((len(starts_s), *request.video.clip_shape))
-    try:
-        job = _decode_pass(file, request, limits, timeline, starts_s, clips, jumps=timeline.continuous)
-    except JumpFailed:
-        job = _decode_pass(file, request, limits, timeline, starts_s, clips, jumps=False)
+    job = _decode(file, request, limits, timeline, starts_s, clips)
     kept = _compact(clips, np.asarray(job.own.mean(axis=1) >= _OWN_SHARE))
     if job.info is None or not kept:
         raise Undecodable("none of the frames that the plan asks for could be decoded")
@@ -97,7 +96,11 @@ def _starts_s(request: DecodeRequest, timeline: Timeline, duration_s: float) -> 
     if isinstance(request.plan, At):
         return request.plan.starts_s(duration_s, clip_s)
     active = timeline.active(clip_s)
-    return active.to_presentation(request.plan.starts_s(active.duration_s, clip_s))
+    starts_s = active.to_presentation(request.plan.starts_s(active.duration_s, clip_s))
+    if isinstance(request.plan, Snapped):
+        last_s = max(0.0, timeline.duration_s - clip_s)
+        return timeline.snapped(starts_s, request.plan.tolerance_s, last_s)
+    return starts_s
 
 
 def _compact(clips: Pixels, wanted: npt.NDArray[np.bool_]) -> list[int]:
@@ -109,28 +112,29 @@ def _compact(clips: Pixels, wanted: npt.NDArray[np.bool_]) -> list[int]:
     return kept
 
 
-def _decode_pass(
+def _decode(
     file: BinaryIO,
     request: DecodeRequest,
     limits: DecodeLimits,
     timeline: Timeline,
     starts_s: tuple[float, ...],
     clips: Pixels,
-    jumps: bool,
 ) -> ClipFiller:
-    with open_media(file, limits) as container:
-        stream = video_stream(container, limits)
-        writer = PictureWriter(request.video, stream.sample_aspect_ratio)
-        filler = ClipFiller(timeline, clip_times_s(starts_s, request.video), clips, writer)
-        pictures = Pictures(container, stream, timeline, limits)
-        for time_s, frame in pictures.run(filler if jumps else None):
-            if filler.info is None:
-                filler.info = _media_info(container, stream, frame, timeline)
-            filler.take(time_s, frame)
-            if filler.done:
-                break
-        filler.finish()
-        return filler
+    times_s = clip_times_s(starts_s, request.video)
+    for plan in plans(timeline, times_s):
+        with open_media(file, limits) as container, contextlib.suppress(PlanFailed):
+            stream = video_stream(container, limits, shown=(request.video.width, request.video.height))
+            writer = PictureWriter(request.video, stream.sample_aspect_ratio)
+            filler = ClipFiller(timeline, times_s, clips, writer)
+            for time_s, frame in Pictures(container, stream, timeline, limits).run(plan):
+                if filler.info is None:
+                    filler.info = _media_info(container, stream, frame, timeline)
+                filler.take(time_s, frame)
+                if filler.done:
+                    break
+            filler.finish()
+            return filler
+    raise AssertionError("the last plan trusts nothing, so it cannot fail")
 
 
 def _media_info(

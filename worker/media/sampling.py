@@ -113,11 +113,33 @@ class ByDuration:
         return f"auto({self.short.describe()},{self.limit_s:g}s,{self.long.describe()})"
 
 
-Plan = Uniform | Sliding | Dense | Random | At | ByDuration
+@dataclass(frozen=True, slots=True)
+class Snapped:
+    """Another plan's clips, each moved to a keyframe where one is near: nothing before it is decoded.
+
+    Where keyframes lie is known to the decoder only, so it moves them.
+    """
+
+    plan: Uniform | Sliding | Dense | Random | ByDuration
+    tolerance_s: float  # a clip is moved by no more than this
+
+    def starts_s(self, duration_s: float, clip_s: float) -> tuple[float, ...]:
+        return self.plan.starts_s(duration_s, clip_s)
+
+    def describe(self) -> str:
+        return f"{self.plan.describe()}~{self.tolerance_s:g}s"
+
+
+Plan = Uniform | Sliding | Dense | Random | At | ByDuration | Snapped
 
 
 def plan_from_settings(settings: SamplingSettings, sha256: str) -> Plan:
     """The plan for the content with this digest: the same on replay, not predictable without the secret."""
+    plan = _exact_plan(settings, sha256)
+    return Snapped(plan, settings.snap_s) if settings.snap_s > 0 else plan
+
+
+def _exact_plan(settings: SamplingSettings, sha256: str) -> Uniform | Sliding | Dense | Random | ByDuration:
     key = jitter_key(settings.jitter_secret.get_secret_value(), sha256)
     uniform = Uniform(settings.uniform_clips, key)
     sliding = Sliding(settings.sliding_hop_s, settings.clip_budget, key)

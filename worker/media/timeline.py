@@ -86,6 +86,20 @@ class Timeline:
         index = int(np.searchsorted(self._key_times_s, time_s, side="right")) - 1
         return int(self.keyframes[index]) if index >= 0 else 0
 
+    def snapped(self, starts_s: tuple[float, ...], tolerance_s: float, last_s: float) -> tuple[float, ...]:
+        """Each start moved to the nearest keyframe within the tolerance and not after ``last_s``.
+
+        Starts that meet become one.
+        """
+        keys_s = self._key_times_s[self._key_times_s <= last_s + ROUNDING_S]
+        if not keys_s.size:
+            return starts_s
+        moved = set()
+        for start_s in starts_s:
+            nearest_s = float(keys_s[np.argmin(np.abs(keys_s - start_s))])
+            moved.add(nearest_s if abs(nearest_s - start_s) <= tolerance_s else start_s)
+        return tuple(sorted(moved))
+
     @property
     def pictures(self) -> int:
         """How many are shown: not those that an edit list discards."""

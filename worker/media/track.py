@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
 
 import av.container
 from av.packet import Packet
@@ -12,13 +11,14 @@ from av.video.stream import VideoStream
 
 from worker.errors import MediaLimit, Undecodable
 from worker.media.container import DecodeLimits, foreign_errors, packets, sample_count
-from worker.media.timeline import ROUNDING_S, Timeline, TimelineBuilder
+from worker.media.planner import DecodePlan, Segment
+from worker.media.timeline import Timeline, TimelineBuilder
 
 _MISSING_S, _MISSING_SHARE = 1.0, 0.05  # less is not worth a word: encoders are off by a picture or two
 
 
-class JumpFailed(Exception):
-    """What came out after a jump is not a keyframe before the clip."""
+class PlanFailed(Exception):
+    """What came out is not what the packets promised: a keyframe after a jump, pictures in order."""
 
 
 def scan(container: av.container.InputContainer, stream: VideoStream, limits: DecodeLimits) -> Timeline:
@@ -71,15 +71,8 @@ def _time_base_s(stream: VideoStream) -> float:
     return float(stream.time_base)
 
 
-class Wanted(Protocol):
-    """Whoever takes the pictures, and knows which time it needs next."""
-
-    @property
-    def next_time_s(self) -> float: ...
-
-
 class Pictures:
-    """Decodes one track from its start, jumping over what nobody wants."""
+    """Decodes what a plan asks for, and yields it in the order of presentation."""
 
     def __init__(
         self,
@@ -98,32 +91,43 @@ class Pictures:
         self._last_stamps: dict[str, int] = {}
         self._faults = {"pts": 0, "dts": 0}
         self._landing: tuple[float, float] | None = None  # after a jump: (keyframe, wanted) times
+        self._drops = False
 
-    def run(self, wanted: Wanted | None) -> Iterator[tuple[float, VideoFrame]]:
-        """Yield (time, picture) in the order of presentation. ``wanted`` None: without jumps."""
-        resume_at = 0
+    def run(self, plan: DecodePlan) -> Iterator[tuple[float, VideoFrame]]:
+        """Yield (time, picture). Pictures that the plan does not want may come as well."""
+        self._drops = plan.drops
+        segments = iter(plan.segments)
+        segment = next(segments)
+        self._begin(segment)
         for ordinal, packet in enumerate(packets(self._container, self._stream)):
-            if ordinal >= len(self._timeline.times_s):
-                break
-            if wanted is not None and ordinal >= resume_at:
-                resume_at = self._jump(ordinal, wanted)
-            if ordinal < resume_at:
+            if ordinal < segment.first:
                 continue
-            time_s = self._timeline.times_s[ordinal] + self._timeline.origin_s
-            if packet.pts is None or not self._timeline.continuous:
-                with foreign_errors("time the pictures of"):
-                    packet.pts = round(time_s / self._unit_s)
+            self._time(packet, ordinal)
+            self._may_drop(not plan.wanted[ordinal] and ordinal > segment.first)
             yield from self._pictures_of(packet)
-        yield from self._pictures_of(None)
+            if ordinal < segment.last:
+                continue
+            yield from self._pictures_of(None)  # what the decoder holds back for the sake of order
+            following = next(segments, None)
+            if following is None:
+                return
+            segment = following
+            self._begin(segment)
+        yield from self._pictures_of(None)  # fewer packets than in the first pass
 
-    def _jump(self, ordinal: int, wanted: Wanted) -> int:
-        """The packet to go on from: this one, or the keyframe of the next wanted time if it is further."""
-        keyframe = self._timeline.keyframe_before(wanted.next_time_s + ROUNDING_S)
-        if keyframe <= ordinal:
-            return ordinal
+    def _begin(self, segment: Segment) -> None:
         self._stream.codec_context.flush_buffers()
-        self._landing = (float(self._timeline.times_s[keyframe]), wanted.next_time_s)
-        return keyframe
+        self._landing = (segment.key_s, segment.wanted_s) if segment.first > 0 else None
+
+    def _time(self, packet: Packet[VideoStream], ordinal: int) -> None:
+        if packet.pts is None or not self._timeline.continuous:
+            time_s = self._timeline.times_s[ordinal] + self._timeline.origin_s
+            with foreign_errors("time the pictures of"):
+                packet.pts = round(time_s / self._unit_s)
+
+    def _may_drop(self, unwanted: bool) -> None:
+        """Let the decoder drop the next picture where nobody wants it and no other one leans on it."""
+        self._stream.codec_context.skip_frame = "NONREF" if unwanted else "DEFAULT"
 
     def _pictures_of(self, packet: Packet[VideoStream] | None) -> Iterator[tuple[float, VideoFrame]]:
         try:
@@ -147,6 +151,8 @@ class Pictures:
                 self._faults[kind] += 1
             if stamp is not None:
                 self._last_stamps[kind] = stamp
+        if self._drops and self._faults["pts"]:
+            raise PlanFailed  # packets' times are not their pictures' times: wrong ones were dropped
         stamp = frame.pts if self._faults["pts"] <= self._faults["dts"] else frame.dts
         time_s = self._last_s + self._timeline.interval_s if self._decoded > 1 else 0.0
         if stamp is not None:
@@ -164,7 +170,7 @@ class Pictures:
         if time_s < key_s - self._timeline.interval_s / 2:
             return False  # pictures that lean on the part that was left out
         if not _is_keyframe(frame) or time_s > max(wanted_s, key_s) + self._timeline.interval_s / 2:
-            raise JumpFailed
+            raise PlanFailed
         self._landing = None
         return True
 

@@ -12,7 +12,7 @@ from models.spec import AudioInput, VideoInput
 
 # Part of every cache key: raise it with any change to the pixels or the spectrograms that come out, or to
 # where in the video they come from.
-PREPROCESSING_VERSION = "2"
+PREPROCESSING_VERSION = "3"
 
 
 @dataclass(frozen=True, slots=True)
