@@ -56,13 +56,14 @@ def test_plan(
 def test_each_further_plan_trusts_less() -> None:
     lean, jumping, whole = plans(timeline(regular(20, {0, 5, 10, 15})), np.array([1.7]))
     assert [plan.packets for plan in (lean, jumping, whole)] == [3, 3, 20]
-    assert [plan.drops for plan in (lean, jumping, whole)] == [True, False, False]
+    assert [plan.lean for plan in (lean, jumping, whole)] == [True, False, False]
+    assert [int(plan.wanted.sum()) for plan in (lean, jumping, whole)] == [1, 20, 20]
 
 
 def test_made_up_times_are_not_planned_with() -> None:
     no_times: list[Packet] = [(None, index / 10, 0.1, index == 0) for index in range(20)]
     (whole,) = plans(timeline(no_times), np.array([1.7]))
-    assert (whole.packets, whole.drops) == (20, False)
+    assert (whole.packets, whole.lean) == (20, False)
 
 
 SIZE = (160, 128)
@@ -114,6 +115,16 @@ def test_what_nobody_wants_or_leans_on_is_not_decoded(tmp_path: Path) -> None:
     assert number_of(result.clips[0, 0]) == 50
     with pytest.raises(MediaLimit):
         decode_file(path, DecodeRequest(At((2.0,)), one), DecodeLimits(max_frames=15))
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska", "mpegts"])
+def test_far_clips_are_sought(container: str, tmp_path: Path) -> None:
+    video = Video(duration_s=24, size=(64, 48), gop=25, container=container, start_s=0.48)
+    path = video.write(tmp_path / "video")
+    one = VideoInput(frames=2, frame_rate_hz=5, height=64, width=100)
+    result = decode_file(path, DecodeRequest(At((0.4, 7.2, 19.0, 22.6)), one))
+    found = [[number_of(picture) for picture in clip] for clip in result.clips]
+    assert found == [[10, 15], [180, 185], [475, 480], [565, 570]]
 
 
 def test_clips_move_to_keyframes_that_are_near(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 
@@ -181,15 +181,8 @@ def sample_count(stream: Stream) -> int:
 def _round(container: av.container.InputContainer, stream: _S) -> Iterator[Packet[_S]]:
     """Until libav says that this is the end, or fails."""
     demuxed: Any = container.demux(stream)  # its typing knows video and audio, not "the same as given"
-    while True:
-        try:
-            with foreign_errors("read"):
-                packet = next(demuxed, None)
-        except Undecodable:
-            return
-        if packet is None:
-            return
-        yield packet
+    with suppress(Undecodable), foreign_errors("read"):
+        yield from demuxed
 
 
 @contextmanager

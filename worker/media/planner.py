@@ -30,11 +30,7 @@ class Segment:
 class DecodePlan:
     segments: tuple[Segment, ...]  # ascending, apart
     wanted: npt.NDArray[np.bool_] = field(repr=False)  # (P,): False: the picture may be dropped undecoded
-
-    @property
-    def drops(self) -> bool:
-        """Are there pictures that may be dropped?"""
-        return not self.wanted.all()
+    lean: bool  # the packets' times are relied on: for seeking, and for dropping what is not wanted
 
     @property
     def packets(self) -> int:
@@ -57,7 +53,7 @@ def plan_decode(timeline: Timeline, times_s: Times) -> DecodePlan:
             segments[-1] = Segment(before.first, max(before.last, end), before.key_s, before.wanted_s)
         else:
             segments.append(Segment(first, max(first, end), float(timeline.times_s[first]), time_s))
-    return DecodePlan(tuple(segments), wanted)
+    return DecodePlan(tuple(segments), wanted, lean=True)
 
 
 def plans(timeline: Timeline, times_s: Times) -> Iterator[DecodePlan]:
@@ -67,5 +63,5 @@ def plans(timeline: Timeline, times_s: Times) -> Iterator[DecodePlan]:
     if timeline.continuous:
         lean = plan_decode(timeline, times_s)
         yield lean
-        yield DecodePlan(lean.segments, everything)
-    yield DecodePlan((Segment(0, count - 1, float("-inf"), float("inf")),), everything)
+        yield DecodePlan(lean.segments, everything, lean=False)
+    yield DecodePlan((Segment(0, count - 1, float("-inf"), float("inf")),), everything, lean=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import av.container
@@ -12,8 +13,9 @@ from av.video.stream import VideoStream
 from worker.errors import MediaLimit, Undecodable
 from worker.media.container import DecodeLimits, foreign_errors, packets, sample_count
 from worker.media.planner import DecodePlan, Segment
-from worker.media.timeline import Timeline, TimelineBuilder
+from worker.media.timeline import ROUNDING_S, Timeline, TimelineBuilder
 
+_SEEK_PACKETS = 100  # to read and drop fewer is quicker than to seek
 _MISSING_S, _MISSING_SHARE = 1.0, 0.05  # less is not worth a word: encoders are off by a picture or two
 
 
@@ -91,29 +93,44 @@ class Pictures:
         self._last_stamps: dict[str, int] = {}
         self._faults = {"pts": 0, "dts": 0}
         self._landing: tuple[float, float] | None = None  # after a jump: (keyframe, wanted) times
-        self._drops = False
+        self._lean = False
 
     def run(self, plan: DecodePlan) -> Iterator[tuple[float, VideoFrame]]:
         """Yield (time, picture). Pictures that the plan does not want may come as well."""
-        self._drops = plan.drops
-        segments = iter(plan.segments)
-        segment = next(segments)
-        self._begin(segment)
-        for ordinal, packet in enumerate(packets(self._container, self._stream)):
-            if ordinal < segment.first:
-                continue
-            self._time(packet, ordinal)
-            self._may_drop(not plan.wanted[ordinal] and ordinal > segment.first)
-            yield from self._pictures_of(packet)
-            if ordinal < segment.last:
-                continue
-            yield from self._pictures_of(None)  # what the decoder holds back for the sake of order
-            following = next(segments, None)
-            if following is None:
-                return
-            segment = following
+        self._lean = plan.lean
+        source: Iterator[tuple[int, Packet[VideoStream]]]
+        source = enumerate(packets(self._container, self._stream))
+        reached = 0
+        for segment in plan.segments:
+            if plan.lean and segment.first - reached > _SEEK_PACKETS:
+                source = self._sought(segment)
             self._begin(segment)
-        yield from self._pictures_of(None)  # fewer packets than in the first pass
+            for reached, packet in source:
+                if reached < segment.first:
+                    continue
+                self._time(packet, reached)
+                self._may_drop(not plan.wanted[reached] and reached > segment.first)
+                yield from self._pictures_of(packet)
+                if reached >= segment.last:
+                    break
+            yield from self._pictures_of(None)  # what the decoder holds back for the sake of order
+
+    def _sought(self, segment: Segment) -> Iterator[tuple[int, Packet[VideoStream]]]:
+        """Numbered packets from the segment's keyframe on, or from one that lies before it."""
+        stamp = round((segment.key_s + self._timeline.origin_s) / self._unit_s)
+        with foreign_errors("seek in"):
+            self._container.seek(stamp, stream=self._stream)
+        numbers: Iterator[int] | None = None
+        for packet in packets(self._container, self._stream):
+            if numbers is None:
+                time_s = (packet.pts or 0) * self._unit_s - self._timeline.origin_s
+                numbers = itertools.count(self._timeline.keyframe_before(time_s + ROUNDING_S))
+                first = next(numbers)
+                if abs(self._timeline.times_s[first] - time_s) > ROUNDING_S or first > segment.first:
+                    raise PlanFailed
+                yield first, packet
+            else:
+                yield next(numbers), packet
 
     def _begin(self, segment: Segment) -> None:
         self._stream.codec_context.flush_buffers()
@@ -151,7 +168,7 @@ class Pictures:
                 self._faults[kind] += 1
             if stamp is not None:
                 self._last_stamps[kind] = stamp
-        if self._drops and self._faults["pts"]:
+        if self._lean and self._faults["pts"]:
             raise PlanFailed  # packets' times are not their pictures' times: wrong ones were dropped
         stamp = frame.pts if self._faults["pts"] <= self._faults["dts"] else frame.dts
         time_s = self._last_s + self._timeline.interval_s if self._decoded > 1 else 0.0

@@ -1,0 +1,1 @@
+"""Decoders that the benchmark compares, behind one interface."""
