@@ -13,7 +13,7 @@ from models.spec import read_spec
 from tests.synthesis import Pixels, Video, moving_square
 from trainer.cli import train
 from trainer.config import ConfigError, TrainConfig, read_config
-from trainer.fit import learning_rate_factor
+from trainer.fit.schedule import learning_rate_factor
 
 CONFIGS = Path(__file__).resolve().parents[2] / "trainer" / "configs"
 

@@ -31,6 +31,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.members)
 
+    def to(self, device: torch.device) -> Batch:
+        inputs = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
+        return Batch(inputs, self.targets.to(device, non_blocking=True), self.members)
+
 
 @dataclass(frozen=True)
 class VideoSet:
@@ -57,18 +61,28 @@ class VideoSet:
 
     def training_batches(self, chosen: Sequence[int], random: np.random.Generator) -> Iterator[Batch]:
         """One epoch over the chosen examples in random order; a last batch of one is left out."""
-        config = self.config
-        roll_shape = RollShape.of(config.video, config.audio, config.data)
+        size = self.config.fit.batch
         order = random.permutation(np.asarray(chosen))
-        for first in range(0, len(order), config.fit.batch):
-            members = order[first : first + config.fit.batch]
+        for first in range(0, len(order), size):
+            members = order[first : first + size]
             if len(members) < 2 <= len(order):
                 return
-            rolls = [self.cache.roll(self.examples[i].path, roll_shape) for i in members]
-            samples = [
-                training_sample(roll, config.video, config.audio, config.augment, random) for roll in rolls
-            ]
-            yield _collated(samples, self.targets[members], config.audio, members)
+            yield self.training_batch(members, [random] * len(members))
+
+    def training_batch(self, members: npt.NDArray[np.int64], randoms: Sequence[np.random.Generator]) -> Batch:
+        """A random clip of each member, drawn with the generator beside it and with nothing else.
+
+        So a clip does not depend on which batch or process it is made in; what mixes clips of a batch draws
+        from the first generator, after the clips.
+        """
+        config = self.config
+        roll_shape = RollShape.of(config.video, config.audio, config.data)
+        rolls = [self.cache.roll(self.examples[i].path, roll_shape) for i in members]
+        samples = [
+            training_sample(roll, config.video, config.audio, config.augment, random)
+            for roll, random in zip(rolls, randoms, strict=True)
+        ]
+        return _collated(samples, self.targets[members], config.audio, members)
 
     def video(self, index: int) -> Batch:
         """All clips of one example as serving takes them: N clips, each with the video's target."""
