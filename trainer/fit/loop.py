@@ -1,50 +1,43 @@
 """The training loop.
 
-Nothing here depends on what happened before except weights, optimiser and counters: which clips a step sees,
+Nothing in a step depends on what happened before but weights, optimiser and counters: which clips it sees,
 how they vary and what dropout does are derived from (seed, epoch, step). So a run that was killed goes on as
 if nothing had been, and several processes see what one would have seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from trainer.data.dataset import Batch, VideoSet
-from trainer.fit.average import WeightAverage
+from trainer.data.dataset import VideoSet
+from trainer.fit.checkpoint import Checkpoints
+from trainer.fit.identity import identity_of
+from trainer.fit.logs import EpochRecord, Sink, StepRecord, sinks
 from trainer.fit.objective import Objective, objective_of
-from trainer.fit.optimiser import optimiser_of, set_learning_rate, training_mode
-from trainer.fit.order import (
-    Indices,
-    Step,
-    balancing_weights,
-    epoch_steps,
-    generators,
-    share_of,
-    steps_in_epoch,
-)
+from trainer.fit.optimiser import set_learning_rate, training_mode
+from trainer.fit.order import Plan, Step, generators, share_of
 from trainer.fit.processes import fabric_of
+from trainer.fit.recompute import blocks, recomputing
 from trainer.fit.schedule import learning_rate_factor
 from trainer.fit.start import Start, start_of
+from trainer.fit.state import State
+from trainer.fit.stopping import inner_split, judge
 from trainer.probe import probe
 
 Progress = Callable[[int, float], None]  # epoch from 1, mean loss
 
 
-class Learner(nn.Module):
-    """The network and what it is trained for, as one module for Fabric to wrap."""
-
-    def __init__(self, network: nn.Module, objective: Objective) -> None:
-        super().__init__()
-        self.network = network
-        self.objective = objective
-
-    def forward(self, inputs: dict[str, Tensor], targets: Tensor, members: Indices) -> Tensor:
-        return self.objective(self.network, Batch(inputs, targets, members))
+class Diverged(ValueError):
+    """The loss is no number any more; the message names the step and what to do."""
 
 
 def fit(
@@ -55,20 +48,33 @@ def fit(
     *,
     start: Start | None = None,
     objective: Objective | None = None,
+    folder: Path | None = None,
 ) -> nn.Module:
     """Train on the chosen examples from ``start``, else from a fresh network; gives it on the CPU.
 
-    The same seed gives the same network on the CPU. ``objective`` replaces the configuration's loss.
+    The same seed gives the same network on the CPU. ``objective`` replaces the configuration's loss. In
+    ``folder`` log, checkpoints and the finished network are kept; called again with the same folder, it goes
+    on from the latest checkpoint, or trains nothing if it had finished. Raises ``CheckpointError`` if the
+    folder is of another run, ``Diverged`` if the loss is no number.
     """
     config = videos.config.fit
     fabric = fabric_of(config)
     torch.manual_seed(seed)
     start = start or start_of(videos.config)
-    if config.probe_views:
+    kept = Checkpoints(folder, identity_of(videos, chosen, seed), config.checkpoints) if folder else None
+    finished = kept.finished() if kept else None
+    if finished is not None:
+        start.network.load_state_dict(finished)
+        return start.network.eval()
+    if config.probe_views and not (kept and kept.begun):
         probe(start.network, videos, chosen, config.probe_views, np.random.default_rng(seed))
     if config.epochs:
-        _Run(fabric, videos, chosen, seed, start, objective or objective_of(config)).epochs(progress)
-    return start.network.to("cpu").eval()
+        _Run(fabric, videos, chosen, seed, start, objective or objective_of(config), kept).train(progress)
+    network = start.network.to("cpu").eval()
+    if kept and fabric.is_global_zero:
+        kept.finish(network)
+    fabric.barrier()
+    return network
 
 
 class _Run:
@@ -82,63 +88,119 @@ class _Run:
         seed: int,
         start: Start,
         objective: Objective,
+        kept: Checkpoints | None,
     ) -> None:
-        self.fabric, self.videos, self.chosen, self.seed, self.start = fabric, videos, chosen, seed, start
+        self.fabric, self.videos, self.seed, self.start, self.kept = fabric, videos, seed, start, kept
         self.config = videos.config.fit
-        self.weights = balancing_weights(videos.targets[list(chosen)]) if self.config.balanced else None
-        self.least = 2 * fabric.world_size * self.config.accumulate
-        learner = Learner(start.network, objective)
-        extra = [p for name, p in learner.named_parameters() if not name.startswith("network.")]
-        optimiser = optimiser_of(start, [p for p in extra if p.requires_grad], self.config)
-        self.learner, self.optimiser = fabric.setup(learner, optimiser)
-        self.average = WeightAverage(start.network, self.config.average)
-        self.step = 0
+        members, self.held_back = inner_split(videos.examples, chosen, self.config.validation)
+        self.plan = Plan.of(members, videos.targets, self.config, seed, fabric.world_size)
+        self.total = self.plan.steps * self.config.epochs
+        self.state = State(fabric, start, objective, self.config)
+        self.logs: Sequence[Sink] = ()
 
-    def epochs(self, progress: Progress) -> None:
-        for epoch in range(1, self.config.epochs + 1):
-            training_mode(self.start, self.config, epoch)
-            losses = [self._step(epoch, step) for step in self._steps(epoch)]
-            progress(epoch, float(np.mean(losses)))
-        self.average.copy_to(self.start.network)
+    def train(self, progress: Progress) -> None:
+        latest = self.kept.latest() if self.kept else None
+        if latest is not None:
+            self.state.restore(latest)
+        self.fabric.barrier()  # nobody writes before everybody has read
+        parts = blocks(self.state.network) if self.config.recompute else ()
+        with ExitStack() as stack:
+            self._open_logs(stack)
+            stack.enter_context(recomputing(parts))
+            while self.state.at.epoch <= self.config.epochs and not self.state.at.finished:
+                self._epoch(progress)
+        self.state.settle()
 
-    def _steps(self, epoch: int) -> Iterator[Step]:
-        return epoch_steps(self.chosen, self.weights, self.seed, epoch, self.config.batch, self.least)
+    def _open_logs(self, stack: ExitStack) -> None:
+        if self.fabric.is_global_zero:
+            folder = self.kept.folder if self.kept else None
+            self.logs = sinks(folder, self.config.tensorboard, self.total, self.state.at.step)
+            for sink in self.logs:
+                stack.callback(sink.close)
 
-    def _step(self, epoch: int, step: Step) -> float:
-        config = self.config
-        total = config.epochs * steps_in_epoch(len(self.chosen), config.batch, self.least)
-        set_learning_rate(self.optimiser, learning_rate_factor(self.step / total, config.warmup))
-        torch.manual_seed(_seed_of(self.seed, self.step, self.fabric.global_rank))
-        loss = self._gradients(epoch, step)
-        self.fabric.clip_gradients(
-            self.learner, self.optimiser, max_norm=config.clip_norm, error_if_nonfinite=False
+    def _epoch(self, progress: Progress) -> None:
+        at = self.state.at
+        training_mode(self.start, self.config, at.epoch)
+        for step in self.plan.epoch(at.epoch, at.done):
+            self._step(step)
+            if self.kept and self.fabric.is_global_zero and at.step % self.config.checkpoint_steps == 0:
+                self.kept.save(self.state.checkpoint())
+        mean = at.loss_sum / at.done
+        validation = self._validated()
+        for sink in self.logs:
+            sink.write(EpochRecord(at.step, at.epoch, mean, validation))
+        progress(at.epoch, mean)
+        at.next_epoch()
+
+    def _step(self, step: Step) -> None:
+        at, started_s = self.state.at, time.monotonic()
+        factor = learning_rate_factor(at.step / self.total, self.config.warmup)
+        set_learning_rate(self.state.optimiser, factor)
+        self._seed(at.step)
+        loss = self._gradients(at.epoch, step)
+        norm = self.fabric.clip_gradients(
+            self.state.learner,
+            self.state.optimiser,
+            max_norm=self.config.clip_norm,
+            error_if_nonfinite=False,  # the scaler of 16-mixed leaves such a step out
         )
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        self.step += 1
-        self.average.update(self.start.network, self.step)
-        return loss
+        assert norm is not None
+        self.state.optimiser.step()
+        self.state.optimiser.zero_grad(set_to_none=True)
+        at.step, at.done, at.loss_sum = at.step + 1, at.done + 1, at.loss_sum + loss
+        self.state.average.update(self.state.network, at.step)
+        speed = len(step.members) / (time.monotonic() - started_s)
+        rate = self.config.learning_rate * factor
+        for sink in self.logs:
+            sink.write(StepRecord(at.step, at.epoch, loss, rate, float(norm), speed))
 
     def _gradients(self, epoch: int, step: Step) -> float:
         """Of the mean loss over the whole batch, of which this process computes its share; gives the loss."""
-        config, processes = self.config, self.fabric.world_size
+        processes, parts = self.fabric.world_size, self.config.accumulate
         mine = share_of(len(step.members), self.fabric.global_rank, processes)
         members, places = step.members[mine], step.places[mine]
         total = torch.zeros((), device=self.fabric.device)
-        for part in range(config.accumulate):
-            these = share_of(len(members), part, config.accumulate)
+        for part in range(parts):
+            these = share_of(len(members), part, parts)
             randoms = generators(self.seed, epoch, places[these])
             batch = self.videos.training_batch(members[these], randoms).to(self.fabric.device)
-            # Gradients are averaged over processes, so a share that is larger must count for more.
+            # Gradients are averaged over processes, so a larger share must count for more.
             weight = len(batch) * processes / len(step.members)
-            with self.fabric.no_backward_sync(self.learner, enabled=part < config.accumulate - 1):
-                loss = self.learner(batch.inputs, batch.targets, batch.members) * weight
+            with self.fabric.no_backward_sync(self.state.learner, enabled=part < parts - 1):
+                loss = self.state.learner(batch.inputs, batch.targets, batch.members) * weight
                 self.fabric.backward(loss)
             total += loss.detach()
-        mean = self.fabric.all_reduce(total, reduce_op="mean")
-        assert isinstance(mean, Tensor)
-        return mean.item()
+        mean = self._over_processes(total, "mean")
+        if not math.isfinite(mean):
+            raise Diverged(
+                f"the loss is {mean} at step {self.state.at.step + 1}: lower fit.learning_rate"
+                f"{'' if self.config.precision == '32-true' else ', or set fit.precision to 32-true'}"
+            )
+        return mean
 
+    def _validated(self) -> float | None:
+        """Mean loss of the averaged weights over what was held back; takes it into account."""
+        if not self.held_back:
+            return None
+        mine = self.held_back[share_of(len(self.held_back), self.fabric.global_rank, self.fabric.world_size)]
+        self._seed(0)  # an objective that draws is to draw the same in each epoch
+        self.state.network.eval()
+        total = torch.zeros((), device=self.fabric.device)
+        with self.state.average.inside(self.state.network), torch.no_grad(), self.fabric.autocast():
+            for index in mine:
+                batch = self.videos.video(index).to(self.fabric.device)
+                total += self.state.bare(dict(batch.inputs), batch.targets, batch.members)
+        loss = self._over_processes(total, "sum") / len(self.held_back)
+        if judge(self.state.at, loss, self.config.patience):
+            self.state.keep_best()
+        return loss
 
-def _seed_of(seed: int, step: int, rank: int) -> int:
-    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
+    def _over_processes(self, value: Tensor, how: str) -> float:
+        reduced = self.fabric.all_reduce(value, reduce_op=how)
+        assert isinstance(reduced, Tensor)
+        return reduced.item()
+
+    def _seed(self, step: int) -> None:
+        """Of torch's random numbers: dropout, and what an objective draws."""
+        sequence = np.random.SeedSequence([self.seed, step, self.fabric.global_rank])
+        torch.manual_seed(int(sequence.generate_state(1)[0]))

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from trainer.config import Fit
+
 Indices = npt.NDArray[np.int64]
 Weights = npt.NDArray[np.float64]
 
@@ -16,33 +18,47 @@ Weights = npt.NDArray[np.float64]
 class Step:
     """One batch of an epoch."""
 
-    index: int  # from 0 in its epoch
     members: Indices  # examples
     places: Indices  # of the members in the epoch's order; what their random numbers are derived from
 
 
-def epoch_steps(
-    chosen: Sequence[int], weights: Weights | None, seed: int, epoch: int, batch: int, least: int
-) -> Iterator[Step]:
-    """Batches of one epoch; a last one of fewer than ``least`` examples is left out.
+@dataclass(frozen=True)
+class Plan:
+    """Which examples each step of a run sees."""
 
-    Raises ValueError if that would leave nothing.
-    """
-    order = epoch_order(chosen, weights, np.random.default_rng([seed, epoch]))
-    if min(batch, len(order)) < least:
-        raise ValueError(
-            f"a batch of {min(batch, len(order))} examples cannot be shared out, it must have {least}: "
-            "two for each process and each part that it is accumulated in"
-        )
-    for index, first in enumerate(range(0, len(order), batch)):
-        places = np.arange(first, min(first + batch, len(order)))
-        if len(places) >= least:
-            yield Step(index, order[places], places)
+    examples: tuple[int, ...]
+    weights: Weights | None  # how often each example comes, in proportion; None: all alike
+    seed: int
+    batch: int
+    least: int  # a last batch that is smaller is left out
 
+    @staticmethod
+    def of(
+        examples: Sequence[int], targets: npt.NDArray[np.float32], config: Fit, seed: int, processes: int
+    ) -> Plan:
+        """Raises ValueError if a batch is too small to be shared out."""
+        # Two for each part, for norms that take statistics.
+        least, most = 2 * processes * config.accumulate, min(config.batch, len(examples))
+        if most < least:
+            raise ValueError(
+                f"a batch of {most} examples cannot be shared out: {processes} process(es) and "
+                f"fit.accumulate {config.accumulate} need {least}, two for each part"
+            )
+        weights = balancing_weights(targets[list(examples)]) if config.balanced else None
+        return Plan(tuple(examples), weights, seed, config.batch, least)
 
-def steps_in_epoch(examples: int, batch: int, least: int) -> int:
-    whole, rest = divmod(examples, batch)
-    return whole + (rest >= least)
+    @property
+    def steps(self) -> int:
+        """Of one epoch."""
+        whole, rest = divmod(len(self.examples), self.batch)
+        return whole + (rest >= self.least)
+
+    def epoch(self, epoch: int, done: int) -> Iterator[Step]:
+        """The steps of an epoch, from 1, after the first ``done``."""
+        order = epoch_order(self.examples, self.weights, np.random.default_rng([self.seed, epoch]))
+        for index in range(done, self.steps):
+            places = np.arange(index * self.batch, min((index + 1) * self.batch, len(order)))
+            yield Step(order[places], places)
 
 
 def epoch_order(chosen: Sequence[int], weights: Weights | None, random: np.random.Generator) -> Indices:
