@@ -46,6 +46,27 @@ def test_plan(waiting: list[Waiting], expected: Plan) -> None:
     assert POLICY.plan(waiting, NOW_S) == expected
 
 
+@pytest.mark.parametrize(
+    ("patience_s", "deadline_ms", "order"),
+    [
+        ((0.0, 0.0, 0.0), (1000, 1000, 1000), (0, 1, 2)),  # first come, first served
+        ((0.5, 0.5, 0.0), (1000, 1000, 1000), (2, 0, 1)),  # what is urgent overtakes
+        ((0.5, 0.0, 0.0), (1000, 1000, 1000), (1, 2, 0)),
+        ((0.5, 0.5, 0.5), (1000, 1000, 100), (2, 0, 1)),  # so does what would come too late
+        ((0.001, 0.5, 0.0), (1000, 1000, 1000), (0, 2, 1)),  # whose patience is over is not overtaken
+    ],
+)
+def test_who_is_served_first(
+    patience_s: tuple[float, ...], deadline_ms: tuple[float, ...], order: tuple[int, ...]
+) -> None:
+    """They came 3, 2 and 1 ms ago."""
+    waiting = [
+        Waiting(2, NOW_S - (3 - place) / 1000, NOW_S + deadline / 1000, patience)
+        for place, (patience, deadline) in enumerate(zip(patience_s, deadline_ms, strict=True))
+    ]
+    assert POLICY.plan(waiting, NOW_S, draining=True).taken == order
+
+
 def test_a_young_batch_waits_for_the_rest_of_the_delay() -> None:
     plan = POLICY.plan(queue((2, 2), (1, 0)), NOW_S)
     assert (plan.taken, plan.dropped, plan.why) == ((), (), None)
@@ -65,6 +86,7 @@ def test_what_is_taken(entries: list[tuple[int, float, float]], max_clips: int, 
     waiting = queue(*entries)
     plan = BatchPolicy(max_clips, 0.005).plan(waiting, NOW_S, draining=draining)
     alive = [i for i in range(len(waiting)) if i not in plan.dropped]
+    alive.sort(key=lambda i: waiting[i].due_at_s)
     assert sum(waiting[i].clips for i in plan.taken) <= max_clips
     assert list(plan.taken) == alive[: len(plan.taken)]  # in order, none left out
     assert (plan.why is None) == (not plan.taken)

@@ -2,6 +2,10 @@
 
 Batches form late: the owner thread asks when the model is free, so while it runs a batch the next one
 fills by itself, and the delay only matters when the model would otherwise idle.
+
+Who is served first: every entry is due some patience after it came, or at its deadline if that is sooner, and
+the one that is due first goes first. What is urgent overtakes what is not, and nothing waits for ever behind
+it: earliest-due-first, the order of Liu and Layland (1973), on due times that we choose.
 """
 
 from __future__ import annotations
@@ -20,6 +24,11 @@ class Waiting:
     clips: int  # its cost
     enqueued_at_s: float
     deadline_at_s: float
+    patience_s: float = 0.0  # how far others may overtake it
+
+    @property
+    def due_at_s(self) -> float:
+        return min(self.enqueued_at_s + self.patience_s, self.deadline_at_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +43,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
-    """First come, first served; whole entries; at most ``max_clips``, at most ``max_delay_s`` of waiting."""
+    """Earliest due first; whole entries; at most ``max_clips``; a model idles for at most ``max_delay_s``."""
 
     max_clips: int
     max_delay_s: float
@@ -44,8 +53,9 @@ class BatchPolicy:
         alive = [i for i, entry in enumerate(queue) if entry.deadline_at_s > now_s]
         if not alive:
             return Plan(dropped)
+        alive.sort(key=lambda i: queue[i].due_at_s)  # stable: among equals first come, first served
         taken, is_full = self._fitting(queue, alive)
-        oldest_s = now_s - queue[alive[0]].enqueued_at_s
+        oldest_s = now_s - min(queue[i].enqueued_at_s for i in alive)
         if is_full:
             return Plan(dropped, taken, "full")
         if draining:

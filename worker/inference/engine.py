@@ -8,6 +8,7 @@ is joined again. Every future is completed: with probabilities, or with what wen
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections import deque
@@ -59,10 +60,11 @@ class _Entry:
     inputs: Inputs
     enqueued_at_s: float
     deadline_at_s: float
+    patience_s: float
 
     @property
     def waiting(self) -> Waiting:
-        return Waiting(len(self.inputs), self.enqueued_at_s, self.deadline_at_s)
+        return Waiting(len(self.inputs), self.enqueued_at_s, self.deadline_at_s, self.patience_s)
 
 
 class Engine:
@@ -90,7 +92,8 @@ class Engine:
         self._queue: deque[_Entry] = deque()
         self._running: list[_Entry] = []
         self._run_started_at_s: float | None = None
-        self._line: deque[object] = deque()  # callers waiting for room, first come, first served
+        self._line: list[tuple[float, int]] = []  # callers waiting for room: when they are due, and a number
+        self._tickets = itertools.count()
         self._is_closing = False
         self._broken: str | None = None
         name = f"engine-{self.spec.role}"
@@ -112,25 +115,25 @@ class Engine:
         self._owner.start()
         self._watchdog.start()
 
-    def submit(self, inputs: Inputs, deadline: Deadline) -> Future[Probabilities]:
-        """Queue a request; blocks while the queue is full.
+    def submit(self, inputs: Inputs, deadline: Deadline, patience_s: float = 0.0) -> Future[Probabilities]:
+        """Queue a request, which others may overtake by ``patience_s``; blocks while the queue is full.
 
         The future brings (N, L) calibrated probabilities in the order of the clips, or DeadlineExceeded,
         ModelRunFailed or SessionBroken. Raises DeadlineExceeded when there was no room in time and
         SessionBroken when the engine is broken or closed.
         """
         self._check_shape(inputs)
-        request, entries = self._cut(inputs, deadline)
+        request, entries = self._cut(inputs, deadline, patience_s)
         with self._changed:
-            self._wait_for_room(len(inputs), deadline)
+            self._wait_for_room(len(inputs), entries[0].waiting.due_at_s, deadline)
             self._queue.extend(entries)
             self._events.queue_changed(self.spec.name, self._depth())
             self._changed.notify_all()
         return request.future
 
-    def predict(self, inputs: Inputs, deadline: Deadline) -> Probabilities:
+    def predict(self, inputs: Inputs, deadline: Deadline, patience_s: float = 0.0) -> Probabilities:
         """``submit`` and wait for the answer. A caller that gives up frees its place in the queue."""
-        future = self.submit(inputs, deadline)
+        future = self.submit(inputs, deadline, patience_s)
         try:
             return future.result(deadline.remaining_s)
         except TimeoutError:
@@ -157,25 +160,26 @@ class Engine:
                 f"got {inputs.clips.dtype} {inputs.clips.shape}"
             )
 
-    def _cut(self, inputs: Inputs, deadline: Deadline) -> tuple[_Request, list[_Entry]]:
-        starts = range(0, len(inputs), self._policy.max_clips)
+    def _cut(self, inputs: Inputs, deadline: Deadline, patience_s: float) -> tuple[_Request, list[_Entry]]:
+        most = self._policy.max_clips
+        starts = range(0, len(inputs), most)
         request = _Request(Future(), missing=len(starts))
         now_s = self._clock.monotonic_s()
         entries = [
-            _Entry(request, start, inputs.cut(start, start + self._policy.max_clips), now_s, deadline.at_s)
+            _Entry(request, start, inputs.cut(start, start + most), now_s, deadline.at_s, patience_s)
             for start in starts
         ]
         return request, entries
 
-    def _wait_for_room(self, clips: int, deadline: Deadline) -> None:
+    def _wait_for_room(self, clips: int, due_at_s: float, deadline: Deadline) -> None:
         """A request larger than the whole queue may enter when the queue is empty."""
-        ticket = object()
+        ticket = (due_at_s, next(self._tickets))
         self._line.append(ticket)
         try:
             while True:
                 self._refuse_when_over()
                 depth = self._depth()
-                if self._line[0] is ticket and (depth == 0 or depth + clips <= self._queue_clips):
+                if min(self._line) is ticket and (depth == 0 or depth + clips <= self._queue_clips):
                     return
                 deadline.check(f"the queue of {self.spec.name} had room")
                 self._changed.wait(deadline.remaining_s)
