@@ -97,13 +97,13 @@ class Aggregation(_Frozen):
 class Variant(_Frozen):
     """One file of weights; all variants of an artifact compute the same function."""
 
-    name: Name = Field(description="for example fp32, int8, int8-lowered")
+    name: Name = Field(description="for example fp32, fp16, int8, int8-lowered")
     file: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.onnx$", description="beside spec.json")
     sha256: Sha256
     size_bytes: int = Field(gt=0)
     precision: Literal["fp32", "fp16", "int8"]
     providers: tuple[str, ...] = Field(
-        description="execution providers that this variant was measured best on, such as openvino, cpu, cuda"
+        description="execution providers that take this variant, such as openvino, cpu, cuda, tensorrt"
     )
 
 
@@ -141,11 +141,12 @@ class ModelSpec(_Frozen):
         return tuple(label.name for label in self.labels)
 
     def variant_for(self, provider: str) -> Variant:
-        """The first variant that lists ``provider``, else the first of all."""
+        """The first variant that lists ``provider``, else the first in FP32, else the first of all."""
         for variant in self.variants:
             if provider in variant.providers:
                 return variant
-        return self.variants[0]
+        references = [variant for variant in self.variants if variant.precision == "fp32"]
+        return (references or list(self.variants))[0]
 
     def calibrated(self, logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         """Turn logits (N, L) into calibrated probabilities (N, L), each label on its own."""

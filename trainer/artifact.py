@@ -5,59 +5,99 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from models.architectures import registry
-from models.spec import Label, ModelSpec, Variant, file_sha256, write_spec
+from models.spec import Label, ModelSpec, write_spec
 from trainer.card import card
 from trainer.config import TrainConfig
 from trainer.evaluate import Evaluation
+from trainer.export import GateClosed
+from trainer.gates import METRICS_FILE, Replaced, accuracy_loss, int8_loss, replaced_by, slowness
 from trainer.quantize import Agreement
 from trainer.speed import Speed, measure
+from trainer.variants import UNMEASURED, Files, described, with_providers
 
-METRICS_FILE = "metrics.json"
 CARD_FILE = "README.md"
-GPU_PROVIDERS = ("cuda", "tensorrt")
 
 
 @dataclass(frozen=True)
 class Shipped:
-    """The network trained on everything, exported."""
+    """The network trained on everything, exported in every form."""
 
-    fp32: Path
-    int8: Path
+    files: Files
     parity: float  # largest difference of logits to torch
-    agreement: Agreement
+    half: float | None  # the same of FP16 to FP32; None where that was left out
+    agreements: Mapping[str, Agreement]  # of each INT8 variant with FP32
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Where artifacts go, and whether one that is worse than what it replaces may."""
+
+    artifacts: Path
+    force: bool = False
 
 
 def write_artifact(
-    config: TrainConfig, evaluation: Evaluation, shipped: Shipped, artifacts: Path, log: Callable[[str], None]
+    config: TrainConfig,
+    evaluation: Evaluation,
+    shipped: Shipped,
+    installation: Installation,
+    log: Callable[[str], None],
 ) -> Path:
-    """Write to ``artifacts/<name>/<version>``, replacing what is there. Returns that folder."""
-    place = artifacts / config.name / config.version
+    """Write to ``<artifacts>/<name>/<version>``, replacing what is there. Returns that folder.
+
+    Raises GateClosed, and writes nothing, when INT8 loses too much or the version before was better.
+    """
+    replaced = replaced_by(config.name, installation.artifacts)
+    unmeasured = _spec(config, evaluation, shipped)
+    old = replaced.files if replaced else {}
+    speeds = measure({**shipped.files, **old})
+    for speed in speeds:
+        log(f"{speed.variant} on {speed.provider}: {speed.median_ms_per_clip:.1f} ms a clip")
+    _gates(config, evaluation, speeds, replaced, installation.force, log)
+    own = tuple(speed for speed in speeds if speed.variant not in old)
+    spec = with_providers(unmeasured, own)
+    place = installation.artifacts / config.name / config.version
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".writing-") as folder:
         fresh = Path(folder) / config.version
         fresh.mkdir()
-        unmeasured = _spec(config, evaluation, shipped, fresh)
-        speeds = measure(unmeasured, fresh)
-        for speed in speeds:
-            log(f"{speed.variant} on {speed.provider}: {speed.median_ms_per_clip:.1f} ms a clip")
-        spec = with_providers(unmeasured, speeds)
+        for variant in spec.variants:
+            shutil.copyfile(shipped.files[variant.name], fresh / variant.file)
         write_spec(fresh, spec)
-        metrics = _metrics(config, evaluation, shipped, speeds)
+        metrics = _metrics(config, evaluation, shipped, own)
         (fresh / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n")
-        (fresh / CARD_FILE).write_text(card(config, spec, evaluation, speeds))
+        (fresh / CARD_FILE).write_text(card(config, spec, evaluation, own))
         if place.exists():
             shutil.rmtree(place)
         fresh.rename(place)
     return place
 
 
-def _spec(config: TrainConfig, evaluation: Evaluation, shipped: Shipped, folder: Path) -> ModelSpec:
+def _gates(
+    config: TrainConfig,
+    evaluation: Evaluation,
+    speeds: Sequence[Speed],
+    replaced: Replaced | None,
+    force: bool,
+    log: Callable[[str], None],
+) -> None:
+    complaints = int8_loss(evaluation, config.gate)
+    if replaced:
+        complaints += accuracy_loss(evaluation, config.data.manifest, replaced, config.gate)
+        complaints += slowness(speeds, replaced, config.gate)
+    if complaints and not force:
+        raise GateClosed(f"not installed: {'; '.join(complaints)}. --force installs it all the same")
+    for complaint in complaints:
+        log(f"forced in spite of: {complaint}")
+
+
+def _spec(config: TrainConfig, evaluation: Evaluation, shipped: Shipped) -> ModelSpec:
     return ModelSpec(
         name=config.name,
         version=config.version,
@@ -78,43 +118,9 @@ def _spec(config: TrainConfig, evaluation: Evaluation, shipped: Shipped, folder:
         video=config.video,
         audio=config.audio,
         aggregation=config.aggregation,
-        variants=(
-            _variant(shipped.int8, folder, "int8", "int8"),
-            _variant(shipped.fp32, folder, "fp32", "fp32"),
-        ),
+        variants=described(shipped.files),
         trained_on=f"{config.data.note or config.data.manifest}; weights refitted on all of it, "
         f"figures and calibration from held-out folds by source",
-    )
-
-
-def with_providers(spec: ModelSpec, speeds: Sequence[Speed]) -> ModelSpec:
-    """Each provider named by the variant that was fastest on it; GPUs, not measured here, by FP32.
-
-    The CUDA provider has no INT8 convolutions, so FP32 is the safe one there.
-    """
-    fastest: dict[str, str] = {}
-    for speed in sorted(speeds, key=lambda speed: speed.least_ms_per_clip, reverse=True):
-        fastest[speed.provider] = speed.variant
-    fastest |= dict.fromkeys(GPU_PROVIDERS, "fp32")
-    variants = tuple(
-        variant.model_copy(
-            update={"providers": tuple(p for p, name in fastest.items() if name == variant.name)}
-        )
-        for variant in spec.variants
-    )
-    return spec.model_copy(update={"variants": variants})
-
-
-def _variant(source: Path, folder: Path, name: str, precision: Any) -> Variant:
-    file = folder / f"{name}.onnx"
-    shutil.copyfile(source, file)
-    return Variant(
-        name=name,
-        file=file.name,
-        sha256=file_sha256(file),
-        size_bytes=file.stat().st_size,
-        precision=precision,
-        providers=(),
     )
 
 
@@ -124,6 +130,11 @@ def _metrics(
     return {
         "config": config.model_dump(mode="json", exclude={"data": {"root"}}),  # one machine's path
         "labels": [asdict(label) for label in evaluation.labels],
-        "export": {"largest_logit_difference": shipped.parity, "int8_agreement": asdict(shipped.agreement)},
+        "export": {
+            "largest_logit_difference": shipped.parity,
+            "fp16_largest_logit_difference": shipped.half,
+            "int8_agreement": {name: asdict(each) for name, each in shipped.agreements.items()},
+            "unmeasured": dict(UNMEASURED),
+        },
         "speed": [asdict(speed) for speed in speeds],
     }

@@ -35,11 +35,15 @@ def main() -> None:
 @click.option(
     "--jobs", type=click.IntRange(1), default=2, show_default=True, help="Folds trained side by side."
 )
-def train(config_file: Path, data: Path | None, cache: Path, artifacts: Path, jobs: int) -> None:
+@click.option(
+    "--force", is_flag=True, help="Install a model that is worse or slower than the version it replaces."
+)
+def train(config_file: Path, data: Path | None, cache: Path, artifacts: Path, jobs: int, force: bool) -> None:
     """Train, evaluate, export, quantise, calibrate and install a model."""
     try:
         config = read_config(config_file)
         # Here, so that a wrong file is told at once and without the trainer's heavy parts.
+        from trainer.artifact import Installation
         from trainer.data.rolls import ClipCache
         from trainer.export import GateClosed
         from trainer.run import train as run
@@ -50,7 +54,7 @@ def train(config_file: Path, data: Path | None, cache: Path, artifacts: Path, jo
     if data is not None:
         config = config.model_copy(update={"data": config.data.model_copy(update={"root": data})})
     try:
-        place = run(config, ClipCache(cache.expanduser()), artifacts, jobs, _say)
+        place = run(config, ClipCache(cache.expanduser()), Installation(artifacts, force), jobs, _say)
     except (ManifestError, GateClosed) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"installed {place}")

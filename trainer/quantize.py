@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +22,17 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from trainer.calibrate import Calibration
-from trainer.config import Gate
+from trainer.config import Gate, Quantise
 from trainer.export import Feed, GateClosed, onnx_logits
 
 # Convolutions hold nearly all the arithmetic; what lies between is quantised too, since a differing
 # rounding of two operands would look like motion where there is none.
-QUANTISED = ["Conv", "Add", "Clip", "Relu", "MaxPool"]
+QUANTISED = ["Conv", "Add", "Clip", "Relu", "MaxPool", "Reshape", "Transpose", "Slice"]
+METHODS = {
+    "minmax": CalibrationMethod.MinMax,
+    "percentile": CalibrationMethod.Percentile,
+    "entropy": CalibrationMethod.Entropy,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,39 +46,60 @@ class Agreement:
 
 
 class _Feeds(CalibrationDataReader):  # type: ignore[misc]
+    """Given out one at a time, so that the calibrator holds the activations of one feed only."""
+
     def __init__(self, feeds: Sequence[Feed]) -> None:
+        self._feeds = feeds
         self._rest: Iterator[Feed] = iter(feeds)
+
+    def __len__(self) -> int:
+        return len(self._feeds)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        self._rest = iter(self._feeds[start_index:end_index])
 
     def get_next(self) -> Feed | None:
         return next(self._rest, None)
 
 
-def quantise(fp32: Path, int8: Path, feeds: Sequence[Feed], float_convolutions: int = 0) -> None:
+def quantise(fp32: Path, int8: Path, feeds: Sequence[Feed], how: Quantise) -> None:
     """Write ``int8``; activation ranges come from ``feeds``, which must not hold what is reported on.
 
-    The first ``float_convolutions`` stay as they are, and so does the last layer: rounding of pixels looks
-    like motion, and the last layer costs nothing.
+    Weights get a scale for each channel, activations one for each tensor. The first convolutions stay as they
+    are, and so does the last layer: rounding of pixels looks like motion, and the last layer costs nothing.
     """
-    quiet = logging.getLogger().level
-    logging.getLogger().setLevel(logging.ERROR)  # the quantiser logs to the root logger
+    activations = QuantType.QInt8 if how.symmetric else QuantType.QUInt8
+    options: dict[str, bool | float] = {"ActivationSymmetric": how.symmetric, "CalibStridedMinMax": 1}
+    if how.calibration == "percentile":
+        options["CalibPercentile"] = how.percentile
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(int8),
+            _Feeds(feeds),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=QUANTISED,
+            per_channel=True,
+            activation_type=activations,
+            weight_type=QuantType.QInt8,
+            calibrate_method=METHODS[how.calibration],
+            nodes_to_exclude=_kept_in_float(prepared, how.float_convolutions),
+            extra_options=options,
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The quantiser logs to the root logger, and prints as it computes histograms."""
+    before = logging.getLogger().level
+    logging.getLogger().setLevel(logging.ERROR)
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            prepared = Path(folder) / "prepared.onnx"
-            quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
-            quantize_static(
-                str(prepared),
-                str(int8),
-                _Feeds(feeds),
-                quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=QUANTISED,
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                calibrate_method=CalibrationMethod.MinMax,
-                nodes_to_exclude=_kept_in_float(prepared, float_convolutions),
-            )
+        with redirect_stdout(StringIO()):
+            yield
     finally:
-        logging.getLogger().setLevel(quiet)
+        logging.getLogger().setLevel(before)
 
 
 def _kept_in_float(prepared: Path, convolutions: int) -> list[str]:

@@ -20,16 +20,18 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.artifact import Shipped, write_artifact
+from trainer.artifact import Installation, Shipped, write_artifact
 from trainer.config import TrainConfig
 from trainer.data.dataset import VideoSet
 from trainer.data.rolls import ClipCache
 from trainer.data.split import Split, grouped_folds
-from trainer.evaluate import HeldOut, evaluate
-from trainer.export import Feed, check_parity, export_onnx, feed, onnx_logits
+from trainer.evaluate import Evaluation, HeldOut, evaluate
+from trainer.export import Feed, GateClosed, check_parity, export_onnx, feed, onnx_logits
 from trainer.fit import Logits, fit, score, threads
+from trainer.half import check_half
 from trainer.metrics import roc_auc
-from trainer.quantize import check_agreement, quantise
+from trainer.quantize import Agreement, check_agreement, quantise
+from trainer.variants import PRECISIONS, REFERENCE, Files, export_variants
 
 WHOLE = "everything"
 
@@ -48,14 +50,13 @@ class Job:
 class Trained:
     """What a job brings back from its process."""
 
-    fp32: Path
-    int8: Path
+    files: Files  # every variant of the network that ships, FP32 and INT8 of the others
     parity: float
     scores: tuple[Logits, ...]  # of the held-out examples, by torch
     int8_scores: tuple[Logits, ...]  # the same, by the quantised file
 
 
-def train(config: TrainConfig, cache: ClipCache, artifacts: Path, jobs: int, log: Log) -> Path:
+def train(config: TrainConfig, cache: ClipCache, installation: Installation, jobs: int, log: Log) -> Path:
     """Returns the folder of the installed artifact."""
     videos = VideoSet.read(config, cache)
     splits = grouped_folds(videos.examples, config.data.folds)
@@ -76,12 +77,31 @@ def train(config: TrainConfig, cache: ClipCache, artifacts: Path, jobs: int, log
         held_out = _held_out(videos, splits, trained)
         evaluation = evaluate(config, held_out)
         log(evaluation.summary())
-        final = trained[-1]
-        feeds = [feed(videos.video(index)) for index in whole.train]
-        agreement = check_agreement(final.fp32, final.int8, feeds, evaluation.calibrations, config.gate)
-        log(f"INT8 agrees with FP32 on {agreement.same_side:.1%} of {agreement.clips} clips")
-        shipped = Shipped(final.fp32, final.int8, final.parity, agreement)
-        return write_artifact(config, evaluation, shipped, artifacts, log)
+        shipped = _shipped(config, evaluation, trained[-1], [feed(videos.video(i)) for i in whole.train], log)
+        return write_artifact(config, evaluation, shipped, installation, log)
+
+
+def _shipped(
+    config: TrainConfig, evaluation: Evaluation, final: Trained, feeds: Sequence[Feed], log: Log
+) -> Shipped:
+    """Each variant must say what FP32 says. Raises GateClosed if int8 does not; others are left out."""
+    fp32, gate = final.files[REFERENCE], config.gate
+    files = dict(final.files)
+    half: float | None = None
+    agreements: dict[str, Agreement] = {}
+    for name, file in final.files.items():
+        try:
+            if PRECISIONS[name] == "fp16":
+                half = check_half(fp32, file, feeds, gate.fp16)
+            elif PRECISIONS[name] == "int8":
+                agreements[name] = check_agreement(fp32, file, feeds, evaluation.calibrations, gate)
+                log(f"{name} agrees with FP32 on {agreements[name].same_side:.1%} of {len(feeds)} videos")
+        except GateClosed as refused:
+            if name == "int8":
+                raise
+            log(f"left out: {refused}")
+            del files[name]
+    return Shipped(files, final.parity, half, agreements)
 
 
 def _in_processes(task: Callable[[Job], Trained], todo: Sequence[Job], jobs: int) -> Iterator[Trained]:
@@ -109,14 +129,22 @@ def _trained(job: Job, config: TrainConfig, cache: ClipCache, work: Path) -> Tra
         progress = _progress_file(work / f"{job.split.name}.log")
         network = fit(videos, job.split.train, job.seed, progress)
         scores = score(network, videos, job.split.test)
-        fp32, int8 = work / f"{job.split.name}-fp32.onnx", work / f"{job.split.name}-int8.onnx"
+        fp32 = work / f"{job.split.name}.onnx"
         some = np.random.default_rng(job.seed).permutation(job.split.train)[: config.quantise.videos]
         batches = [videos.video(int(index)) for index in some]
         export_onnx(network, max(batches, key=len), fp32)
         parity = check_parity(network, fp32, batches[:8], config.gate.parity)
-        quantise(fp32, int8, [feed(batch) for batch in batches], config.quantise.float_convolutions)
+        files = _files(job, fp32, [feed(batch) for batch in batches], config)
         held_out: list[Feed] = [feed(videos.video(index)) for index in job.split.test]
-        return Trained(fp32, int8, parity, tuple(scores), tuple(onnx_logits(int8, held_out)))
+        return Trained(files, parity, tuple(scores), tuple(onnx_logits(files["int8"], held_out)))
+
+
+def _files(job: Job, fp32: Path, feeds: Sequence[Feed], config: TrainConfig) -> Files:
+    if job.split.name == WHOLE:
+        return export_variants(fp32, fp32.parent, feeds, config.quantise)
+    int8 = fp32.with_name(f"{fp32.stem}-int8.onnx")
+    quantise(fp32, int8, feeds, config.quantise)
+    return {REFERENCE: fp32, "int8": int8}
 
 
 def _progress_file(path: Path) -> Callable[[int, float], None]:

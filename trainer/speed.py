@@ -1,19 +1,20 @@
-"""How long a clip takes on this machine, through the session that serving uses."""
+"""How long a clip takes on this machine, for every variant on every CPU provider that is installed."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
-from models.spec import ModelSpec
-from trainer.export import session
+from trainer.export import Feed, session
 
 PROVIDERS = {"openvino": "OpenVINOExecutionProvider", "cpu": "CPUExecutionProvider"}
 RUNS = 30
+WARM_UP = 3  # the first runs compile
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,30 +28,40 @@ class Speed:
     least_ms_per_clip: float
 
 
-def measure(spec: ModelSpec, folder: Path, threads: int = 2) -> tuple[Speed, ...]:
-    """Every variant on every CPU provider that is installed."""
-    installed = set(ort.get_available_providers())
+def measure(files: Mapping[str, Path], threads: int = 2) -> tuple[Speed, ...]:
+    """Every named file on every provider; the files take turns, so that what disturbs one disturbs all."""
+    return tuple(speed for provider in installed() for speed in measure_on(provider, files, threads))
+
+
+def installed() -> tuple[str, ...]:
+    available = set(ort.get_available_providers())
+    return tuple(provider for provider, name in PROVIDERS.items() if name in available)
+
+
+def measure_on(provider: str, files: Mapping[str, Path], threads: int, runs: int = RUNS) -> tuple[Speed, ...]:
+    runners = {name: session(file, PROVIDERS[provider], threads) for name, file in files.items()}
+    times_ms: dict[str, list[float]] = {name: [] for name in files}
+    for run in range(WARM_UP + runs):
+        for name, runner in runners.items():
+            inputs = one_clip(runner)
+            begun_s = time.perf_counter()
+            runner.run(None, dict(inputs))
+            if run >= WARM_UP:
+                times_ms[name].append((time.perf_counter() - begun_s) * 1000)
     return tuple(
-        _measured(spec, folder / variant.file, variant.name, provider, threads)
-        for provider, name in PROVIDERS.items()
-        if name in installed
-        for variant in spec.variants
+        Speed(name, provider, threads, round(float(np.median(each)), 2), round(min(each), 2))
+        for name, each in times_ms.items()
     )
 
 
-def _measured(spec: ModelSpec, file: Path, variant: str, provider: str, threads: int) -> Speed:
-    runner = session(file, PROVIDERS[provider], threads)
+def one_clip(runner: ort.InferenceSession) -> Feed:
+    """One clip for every input that the file names: noise, of the type and the size that it says."""
     random = np.random.default_rng(0)
-    inputs = {"clips": random.integers(0, 256, (1, *spec.video.clip_shape), dtype=np.uint8)}
-    if spec.audio is not None:
-        log_mel = random.uniform(-1.0, 1.0, (1, spec.audio.frames, spec.audio.mels))
-        inputs |= {"log_mel": log_mel.astype(np.float32), "has_audio": np.ones(1, np.float32)}
-    times_ms = []
-    for _ in range(RUNS + 3):
-        begun_s = time.perf_counter()
-        runner.run(None, inputs)
-        times_ms.append((time.perf_counter() - begun_s) * 1000)
-    measured = np.asarray(times_ms[3:])  # the first runs compile and warm up
-    return Speed(
-        variant, provider, threads, round(float(np.median(measured)), 2), round(float(measured.min()), 2)
-    )
+    made = {}
+    for node in runner.get_inputs():
+        shape = [size if isinstance(size, int) else 1 for size in node.shape]
+        if node.type == "tensor(uint8)":
+            made[node.name] = random.integers(0, 256, shape, dtype=np.uint8)
+        else:
+            made[node.name] = random.uniform(0.0, 1.0, shape).astype(np.float32)
+    return made

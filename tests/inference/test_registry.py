@@ -88,6 +88,26 @@ def test_weights_are_what_the_spec_says(tmp_path: Path) -> None:
         verify(artifact, variant)
 
 
+def test_a_provider_that_nobody_thought_of_gets_the_reference(tmp_path: Path) -> None:
+    path = write(tmp_path) / SPEC_FILE
+    data = json.loads(path.read_text())
+    (reference,) = data["variants"]
+    fast = [
+        {**reference, "name": name, "precision": precision, "providers": providers}
+        for name, precision, providers in (
+            ("int8", "int8", ["cpu", "openvino"]),
+            ("int8-symmetric", "int8", ["tensorrt"]),
+            ("fp16", "fp16", ["cuda"]),
+        )
+    ]
+    data["variants"] = [*fast, reference]
+    path.write_text(json.dumps(data))
+    artifact = find_artifact("tiny-filter", tmp_path)
+    providers = ("openvino", "cpu", "cuda", "tensorrt", "rocm")
+    chosen = [artifact.variant("", provider).name for provider in providers]
+    assert chosen == ["int8", "int8", "fp16", "int8-symmetric", "fp32"]
+
+
 def test_an_unknown_variant_names_those_that_exist(tmp_path: Path) -> None:
     write(tmp_path)
     with pytest.raises(ArtifactInvalid, match="no variant 'int4'; accepted: fp32, or empty"):

@@ -2,33 +2,14 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from torch import nn
 
-from models.architectures import registry
-from models.spec import VideoInput
+from tests.trainer.small import batch, network
 from trainer.calibrate import Calibration
-from trainer.config import Gate
-from trainer.data.dataset import Batch
+from trainer.config import Gate, Quantise
 from trainer.export import GateClosed, check_parity, export_onnx, feed
+from trainer.half import check_half, to_half
 from trainer.quantize import check_agreement, quantise
-
-VIDEO = VideoInput(frames=4, frame_rate_hz=8, height=32, width=32)
-
-
-def network(seed: int) -> nn.Module:
-    torch.manual_seed(seed)
-    return registry.build("r2plus1d", {"depth": 10, "width": 4}, VIDEO, 1)
-
-
-def batch(seed: int) -> Batch:
-    generator = torch.Generator().manual_seed(seed)
-    clips = torch.randint(0, 256, (4, *VIDEO.clip_shape), dtype=torch.uint8, generator=generator)
-    # From dark to bright, so that the clips differ and so do their logits.
-    scale = torch.linspace(0.1, 1.0, 4).view(-1, 1, 1, 1, 1)
-    return Batch({"clips": (clips * scale).to(torch.uint8)}, torch.zeros(4, 1), np.zeros(4, np.int64))
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +28,34 @@ def test_parity_refuses_another_network(exported: Path) -> None:
         check_parity(network(1), exported, [batch(1)], 1e-3)
 
 
-def test_quantised_network_agrees_and_a_coarse_one_is_refused(exported: Path, tmp_path: Path) -> None:
+def test_half_precision_keeps_the_interface_and_a_strict_tolerance_refuses_it(
+    exported: Path, tmp_path: Path
+) -> None:
+    fp16 = tmp_path / "fp16.onnx"
+    to_half(exported, fp16)
+    assert fp16.stat().st_size < 0.6 * exported.stat().st_size
+    feeds = [feed(batch(seed)) for seed in range(2)]
+    assert 0 < check_half(exported, fp16, feeds, 1e-2) <= 1e-2
+    with pytest.raises(GateClosed, match=r"fp16.onnx: logits differ from FP32 by .*, allowed is 1e-12"):
+        check_half(exported, fp16, feeds, 1e-12)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        Quantise(),
+        Quantise(symmetric=True),
+        Quantise(calibration="percentile", percentile=99.9),
+        Quantise(calibration="entropy", float_convolutions=0),
+    ],
+    ids=["minmax", "symmetric", "percentile", "entropy"],
+)
+def test_quantised_network_agrees_and_a_coarse_one_is_refused(
+    exported: Path, tmp_path: Path, how: Quantise
+) -> None:
     int8 = tmp_path / "int8.onnx"
     feeds = [feed(batch(seed)) for seed in range(4)]
-    quantise(exported, int8, feeds)
+    quantise(exported, int8, feeds, how)
     assert int8.stat().st_size < exported.stat().st_size
     lenient = Gate(int8_probability=0.1, int8_agreement=0.5)
     agreement = check_agreement(exported, int8, feeds, [Calibration()], lenient)

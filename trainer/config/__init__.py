@@ -1,7 +1,7 @@
 """What one training run does, read from a YAML file. Importable without torch."""
 
 from trainer.config.base import ConfigError, Section, Share
-from trainer.config.compress import Gate, Quantise
+from trainer.config.compress import Distil, Gate, Prune, Quantise
 from trainer.config.data import Augment, Data, Target
 from trainer.config.fit import Architecture, Fit
 from trainer.config.judge import Baseline, Calibrate
@@ -14,8 +14,10 @@ __all__ = [
     "Calibrate",
     "ConfigError",
     "Data",
+    "Distil",
     "Fit",
     "Gate",
+    "Prune",
     "Quantise",
     "Section",
     "Share",

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from models.spec import Aggregation, AudioInput, Name, VideoInput
 from trainer.config.base import ConfigError, Section
-from trainer.config.compress import Gate, Quantise
+from trainer.config.compress import Distil, Gate, Prune, Quantise
 from trainer.config.data import Augment, Data, Target
 from trainer.config.fit import Architecture, Fit
 from trainer.config.judge import Baseline, Calibrate
@@ -32,6 +32,8 @@ class TrainConfig(Section):
     augment: Augment = Augment()
     fit: Fit = Fit()
     calibrate: Calibrate = Calibrate()
+    distil: Distil = Distil()
+    prune: Prune = Prune()
     quantise: Quantise = Quantise()
     gate: Gate = Gate()
     baselines: tuple[Baseline, ...] = ()

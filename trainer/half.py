@@ -1,0 +1,37 @@
+"""Half precision for GPUs: weights and activations in FP16, uint8 in and FP32 logits out as before."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+from trainer.export import Feed, GateClosed, onnx_logits
+
+# Sums of squares and exponentials leave FP16's range or lose its few digits.
+KEPT_IN_FP32 = ("LayerNormalization", "InstanceNormalization", "Softmax", "Exp", "Log", "Pow", "ReduceL2")
+
+
+def to_half(fp32: Path, fp16: Path) -> None:
+    """Write ``fp16``: the same inputs and outputs, the arithmetic between them in half precision."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tells of each weight that is too small for FP16
+        model = convert_float_to_float16(
+            onnx.load(str(fp32)),
+            keep_io_types=True,
+            op_block_list=[*DEFAULT_OP_BLOCK_LIST, *KEPT_IN_FP32],
+        )
+    onnx.save(model, str(fp16))
+
+
+def check_half(fp32: Path, fp16: Path, feeds: Sequence[Feed], tolerance: float) -> float:
+    """Largest difference of logits, both on the CPU. Raises GateClosed above ``tolerance``."""
+    before, after = (np.concatenate(onnx_logits(path, feeds)) for path in (fp32, fp16))
+    worst = float(np.abs(before - after).max())
+    if not worst <= tolerance:
+        raise GateClosed(f"{fp16.name}: logits differ from FP32 by {worst:.2e}, allowed is {tolerance:.0e}")
+    return worst
