@@ -9,15 +9,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+LEAST_MOTION = 1e-3  # of features that are of the order of 1: the logarithm needs a floor
+
 
 class GainNorm(nn.Module):
     """Batch normalisation of (N, C, ...) and a gain for each channel, but no offset.
 
     What is added equally to every frame cancels in the differences that the heads look at. The gain is
-    small at first, so that the network starts near the image network it was made from.
+    next to nothing at first, so that the network starts as the image network it was made from.
     """
 
-    INITIAL_GAIN = 0.1
+    INITIAL_GAIN = 0.01
 
     def __init__(self, norm: nn.BatchNorm2d | nn.BatchNorm3d) -> None:
         super().__init__()
@@ -49,15 +51,16 @@ class TemporalConv(nn.Module):
         return result
 
 
-def strongest_motion(images: Tensor, frames: int) -> Tensor:
-    """(N * T, C, H, W) to (N, C): the greatest change anywhere in the picture, averaged over time."""
+def local_motion(images: Tensor, frames: int) -> Tensor:
+    """(N * T, C, H, W) to (N, C): log of how much changes where most changes, averaged over time.
+
+    Each place weighs with the square of its change over all channels, so that a small fight in a large, still
+    picture is not averaged away and a single noisy cell does not decide.
+    """
     change = _changes(images, frames)  # (N, T - 1, C, H, W)
-    return change.amax((3, 4)).mean(1)
-
-
-def overall_motion(images: Tensor, frames: int) -> Tensor:
-    """(N * T, C, H, W) to (N, C): how much the picture's average changes, averaged over time."""
-    return _changes(images.mean((2, 3), keepdim=True), frames).mean((1, 3, 4))
+    weights = change.mean(2, keepdim=True).square()
+    weights = weights / weights.sum((3, 4), keepdim=True).clamp_min(1e-9)
+    return torch.log((change * weights).sum((3, 4)).mean(1) + LEAST_MOTION)
 
 
 def _changes(images: Tensor, frames: int) -> Tensor:

@@ -15,6 +15,7 @@ from models.architectures.cnn_lstm import build_cnn_lstm
 from models.architectures.early_exit import build_early_exit
 from models.architectures.frame_cnn import build_frames_lite, build_frames_resnet
 from models.architectures.i3d import build_i3d, build_i3d_lite
+from models.architectures.narrow import narrow
 from models.architectures.r2plus1d import R2Plus1D
 from models.architectures.r2plus1d_lite import R2Plus1DLite
 from models.architectures.slowfast import SlowFast, SlowFastConfig
@@ -51,7 +52,7 @@ def _r2plus1d(video: VideoInput, labels: int, depth: int = 18, width: int = 64, 
 
 
 def _r2plus1d_lite(video: VideoInput, labels: int, **rest: Any) -> nn.Module:
-    return R2Plus1DLite(labels, video.frames, **rest)
+    return R2Plus1DLite(video, labels, **rest)
 
 
 def _slowfast(video: VideoInput, labels: int, dropout: float = 0.5, **shape: int) -> nn.Module:
@@ -66,9 +67,9 @@ def _slowfast_av(
 
 
 def _slowfast_lite_av(
-    video: VideoInput, labels: int, alpha: int = 2, dropout: float = 0.5, sound_dropout: float = 0.5
+    video: VideoInput, labels: int, dropout: float = 0.5, sound_dropout: float = 0.5, **trunk: Any
 ) -> nn.Module:
-    return AudioVisual(SlowFastLite(video.frames, alpha), labels, dropout, sound_dropout)
+    return AudioVisual(SlowFastLite(video, **trunk), labels, dropout, sound_dropout)
 
 
 def _slowfast_shape(video: VideoInput, shape: Mapping[str, int]) -> SlowFastConfig:
@@ -105,11 +106,18 @@ FAMILIES: Mapping[str, Family] = {
 
 
 def build(name: str, arguments: Arguments, video: VideoInput, labels: int) -> nn.Module:
-    """A network with fresh weights for this input. Raises ValueError for an unknown name or argument."""
+    """A network with fresh weights for this input. Raises ValueError for an unknown name or argument.
+
+    Every family also takes ``widths``, those inside of its blocks, as pruning leaves them (``narrow``).
+    """
     if name not in FAMILIES:
         raise ValueError(f"unknown architecture {name!r}, known: {', '.join(sorted(FAMILIES))}")
+    shape = {key: value for key, value in arguments.items() if key != "widths"}
     try:
-        return FAMILIES[name].build(video, labels, **arguments)
+        network = FAMILIES[name].build(video, labels, **shape)
+        if "widths" in arguments:
+            narrow(network, arguments["widths"])
+        return network
     except TypeError as error:
         raise ValueError(f"architecture {describe(name, arguments)}: {error}") from error
 

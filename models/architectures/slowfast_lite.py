@@ -3,22 +3,26 @@
 Feichtenhofer et al. 2019 (arXiv 1812.03982). The slow pathway sees every ``alpha``-th frame in full; the
 fast pathway sees all frames at half the size, thinly, and is learnt from nothing. Lateral connections are
 summed instead of concatenated (the paper's table 5 finds them close), since that leaves the widths of the
-image network as they are.
+image network as they are. The head hears of the fast pathway through them alone: it looks at the change
+between slow frames, averaged over the views of ``Focus``.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.architectures.efficientnet_lite import LiteTrunk, frames_as_images
-from models.architectures.motion import GainNorm, TemporalConv, overall_motion, strongest_motion
+from models.architectures.focus import Focus
+from models.architectures.motion import GainNorm, TemporalConv, local_motion
+from models.architectures.r2plus1d_lite import STAGE_ENDS
 from models.architectures.slowfast import ResStage, Stem
+from models.spec import VideoInput
 
-# Ends of the slow stages with 40, 80, 112 and 192 channels: 1/8, 1/16, 1/16 and 1/32 of the input's size.
-STAGE_ENDS = (5, 8, 11, 15)
-FAST_WIDTHS = (8, 32, 64, 128)  # the fast stem, then its stages; at 1/8, 1/8, 1/16 and 1/32 as well
+FAST_WIDTHS = (8, 32, 64, 128)  # the fast stem, then its stages; at 1/8, 1/8, 1/16 and 1/32 of the size
 FAST_STRIDES = (1, 2, 2)
 # Which slow stage each fast step feeds: the last one of the same size.
 LATERALS = {0: 0, 2: 2, 3: 3}
@@ -37,14 +41,26 @@ class Lateral(nn.Module):
 
 
 class SlowFastLite(nn.Module):
-    """(N, frames, H, W, 3) uint8 clips to (N, features)."""
+    """(N, frames, H, W, 3) uint8 clips to (N, features).
 
-    def __init__(self, frames: int, alpha: int) -> None:
+    ``views`` and ``size``: see ``Focus``. ``stages``: which of the four slow ones are tapped, from 0.
+    """
+
+    def __init__(
+        self,
+        video: VideoInput,
+        alpha: int = 2,
+        views: Sequence[float] = (1.0,),
+        size: int = 0,
+        stages: Sequence[int] = (1, 2, 3),
+    ) -> None:
         super().__init__()
-        if frames % alpha:
-            raise ValueError(f"frames {frames} must be a multiple of alpha {alpha}")
+        if video.frames % alpha:
+            raise ValueError(f"frames {video.frames} must be a multiple of alpha {alpha}")
         self.alpha = alpha
-        self.slow_frames = frames // alpha
+        self.slow_frames = video.frames // alpha
+        self.focus = Focus(video, views, size)
+        self.tapped = frozenset(stages)
         self.slow = LiteTrunk(STAGE_ENDS[-1])
         widths = [self.slow.widths[end - 1] for end in STAGE_ENDS]
         self.temporal = nn.ModuleList(TemporalConv(width, self.slow_frames) for width in widths)
@@ -56,10 +72,10 @@ class SlowFastLite(nn.Module):
         self.laterals = nn.ModuleDict(
             {str(stage): Lateral(FAST_WIDTHS[step], widths[stage], alpha) for step, stage in LATERALS.items()}
         )
-        self.features = sum(widths) + widths[-1] + FAST_WIDTHS[-1]
+        self.features = sum(widths[stage] for stage in self.tapped)
 
     def forward(self, clips: Tensor) -> Tensor:
-        frames = self.slow.normalise(clips)
+        frames = self.focus(self.slow.normalise(clips))
         fast_steps = self._fast(frames)
         hidden = self.slow.stem(frames_as_images(frames[:, :, :: self.alpha]))
         found: list[Tensor] = []
@@ -67,10 +83,11 @@ class SlowFastLite(nn.Module):
         for stage, end in enumerate(STAGE_ENDS):
             hidden = self.slow.between(hidden, start, end)
             hidden = self._with_lateral(stage, self.temporal[stage](hidden), fast_steps)
-            found.append(strongest_motion(hidden, self.slow_frames))
+            if stage in self.tapped:
+                found.append(local_motion(hidden, self.slow_frames))
             start = end
-        overall = overall_motion(hidden, self.slow_frames)
-        return torch.cat((*found, overall, fast_steps[-1].mean((2, 3, 4))), 1)
+        by_view = torch.cat(found, 1)  # (views * N, features)
+        return by_view.view(len(self.focus.shares), -1, self.features).mean(0)
 
     def _fast(self, frames: Tensor) -> list[Tensor]:
         """The fast pathway's result after its stem and after each of its stages."""

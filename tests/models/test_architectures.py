@@ -47,10 +47,10 @@ SMALL = {
     "frames_resnet_av": Case({"fusion": "early", "depth": 10, "width": 8}, 4, 32),
     "frames_lite_av": Case({"fusion": "weighted"}, 3, 64),
     "r2plus1d": Case({"depth": 10, "width": 8}, 8, 32),
-    "r2plus1d_lite": Case({}, 4, 64),
+    "r2plus1d_lite": Case({"views": [0.5, 0.35], "size": 32}, 4, 64),
     "slowfast": Case({"depth": 18, "width": 8}, 8, 64),
     "slowfast_av": Case({"depth": 18, "width": 8}, 8, 64),
-    "slowfast_lite_av": Case({"alpha": 2}, 4, 64),
+    "slowfast_lite_av": Case({"alpha": 2, "views": [1.0, 0.5], "stages": [2, 3]}, 4, 64),
 }
 
 
