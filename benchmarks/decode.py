@@ -47,7 +47,7 @@ CLIPS = Sampling("4 x 16 frames", 4, VideoInput(frames=16, frame_rate_hz=10, hei
 
 @dataclass(frozen=True)
 class Case:
-    clip: Clip = Clip()
+    clip: Clip = field(default_factory=Clip)
     sampling: Sampling = FRAMES
     snap_s: float = 0.0
 
@@ -172,9 +172,13 @@ def _ssim(one: Any, other: Any) -> float:
 
 @click.command()
 @click.option("--cases", type=click.Choice(["full", "quick"]), default="full", show_default=True)
-@click.option("--media", type=click.Path(path_type=Path), default=Path("~/.cache/sluice/bench"), show_default=True)
+@click.option(
+    "--media", type=click.Path(path_type=Path), default=Path("~/.cache/sluice/bench"), show_default=True
+)
 @click.option("--rounds", default=3, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for decode.json; default: benchmarks/results.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for decode.json; default: benchmarks/results."
+)
 def main(cases: str, media: Path, rounds: int, out: Path | None) -> None:
     rows = []
     for case in FULL if cases == "full" else QUICK:
@@ -183,9 +187,14 @@ def main(cases: str, media: Path, rounds: int, out: Path | None) -> None:
     show(
         "CPU milliseconds a video (SSIM)",
         ["case", SLUICE, *PEERS, "best peer / Sluice"],
-        [[row["case"], *(_shown(row["decoders"][n]) for n in (SLUICE, *PEERS)), row["times_best_peer"]] for row in rows],
+        [
+            [row["case"], *(_shown(row["decoders"][n]) for n in (SLUICE, *PEERS)), row["times_best_peer"]]
+            for row in rows
+        ],
     )
-    click.echo(f"wrote {write('decode', {'rounds': rounds, 'size': SIZE, 'rows': rows}, *([out] if out else []))}")
+    click.echo(
+        f"wrote {write('decode', {'rounds': rounds, 'size': SIZE, 'rows': rows}, *([out] if out else []))}"
+    )
 
 
 def _shown(decoder: Mapping[str, Any]) -> str:

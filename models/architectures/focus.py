@@ -29,15 +29,15 @@ class Focus(nn.Module):
 
     def __init__(self, video: VideoInput, shares: Sequence[float], size: int = 0) -> None:
         super().__init__()
-        if video.height % CELLS or video.width % CELLS:
-            raise ValueError(f"{video.width}x{video.height} pixels must be a multiple of {CELLS} each way")
         if not shares or not all(0 < share <= 1 for share in shares):
             raise ValueError(f"views {list(shares)} must be shares of the picture, above 0 and at most 1")
+        if min(shares) < 1 and (video.height % CELLS or video.width % CELLS):
+            raise ValueError(f"{video.width}x{video.height} pixels must be a multiple of {CELLS} each way")
         self.shares = tuple(shares)
         self.size = size or video.height
 
     def forward(self, frames: Tensor) -> Tensor:
-        energy = self.motion_energy(frames)
+        energy = self.motion_energy(frames) if min(self.shares) < 1 else None
         return torch.cat([self._window(frames, energy, share) for share in self.shares])
 
     def motion_energy(self, frames: Tensor) -> Tensor:
@@ -51,18 +51,13 @@ class Focus(nn.Module):
         median = change.topk(CELLS * CELLS // 2, dim=2).values[:, :, -1:]
         return functional.relu(change - median).mean(1).view(count, 1, CELLS, CELLS)
 
-    def _window(self, frames: Tensor, energy: Tensor, share: float) -> Tensor:
+    def _window(self, frames: Tensor, energy: Tensor | None, share: float) -> Tensor:
         """(N, 3, T, size, size): the window with most energy, scaled to ``size``."""
         count, channels, time, height, width = frames.shape
         if share == 1 and (height, width) == (self.size, self.size):
             return frames
         cells = max(1, round(share * CELLS))
-        sums = functional.avg_pool2d(energy, cells, stride=1).flatten(1)  # (N, places * places)
-        places = CELLS - cells + 1
-        best = sums.argmax(1)
-        top = torch.div(best, places, rounding_mode="floor")
-        corner = torch.stack((best - top * places, top), 1).to(frames.dtype)  # (N, 2): x, y in cells
-        centre = (2.0 * corner + cells) / CELLS - 1.0  # in [-1, 1], as grid_sample counts
+        centre = frames.new_zeros(count, 2) if energy is None else _centre(energy, cells)
         steps = (torch.arange(self.size, dtype=frames.dtype, device=frames.device) + 0.5) / self.size
         reach = (2.0 * steps - 1.0) * (cells / CELLS)  # (size,)
         x = (centre[:, :1] + reach).view(count, 1, self.size).expand(count, self.size, self.size)
@@ -72,3 +67,13 @@ class Focus(nn.Module):
             pictures, torch.stack((x, y), 3), mode="bilinear", padding_mode="border", align_corners=False
         )
         return seen.view(count, channels, time, self.size, self.size)
+
+
+def _centre(energy: Tensor, cells: int) -> Tensor:
+    """(N, 1, 32, 32) to (N, 2): x and y of the window of ``cells`` with most energy, in [-1, 1]."""
+    sums = functional.avg_pool2d(energy, cells, stride=1).flatten(1)  # (N, places * places)
+    places = CELLS - cells + 1
+    best = sums.argmax(1)
+    top = torch.div(best, places, rounding_mode="floor")
+    corner = torch.stack((best - top * places, top), 1).to(energy.dtype)
+    return (2.0 * corner + cells) / CELLS - 1.0
