@@ -17,6 +17,7 @@ from trainer.config import TrainConfig
 from trainer.evaluate import Evaluation
 from trainer.export import GateClosed
 from trainer.gates import METRICS_FILE, Replaced, accuracy_loss, int8_loss, replaced_by, slowness
+from trainer.prune import pruned_arguments
 from trainer.quantize import Agreement
 from trainer.speed import Speed, measure
 from trainer.variants import UNMEASURED, Files, described, with_providers
@@ -102,7 +103,7 @@ def _spec(config: TrainConfig, evaluation: Evaluation, shipped: Shipped) -> Mode
         name=config.name,
         version=config.version,
         role=config.role,
-        architecture=registry.describe(config.architecture.name, config.architecture.arguments),
+        architecture=registry.describe(config.architecture.name, pruned_arguments(config)),
         labels=tuple(
             Label(
                 name=target.name,

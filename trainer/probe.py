@@ -107,7 +107,7 @@ def best_penalty(features: Matrix, truth: Vector, groups: npt.NDArray[np.str_], 
             held_out = folds == fold
             weights, bias = logistic_regression(features[~held_out], truth[~held_out], penalty, weight)
             logits = features[held_out] @ weights + bias
-            total += float(np.logaddexp(0.0, np.where(truth[held_out] == 1, -logits, logits)).sum())
+            total += float((np.logaddexp(0.0, logits) - truth[held_out] * logits).sum())
         return total
 
     return min(PENALTIES, key=loss)

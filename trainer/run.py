@@ -1,10 +1,12 @@
 """One training run, from a configuration to an installed artifact.
 
 1. Decode what was not decoded before.
-2. For each fold: train on the others, export, quantise, score the fold. Nothing of the fold is used before.
+2. For each fold: train on the others (``trainer.learn``: teachers, network, pruning, rounding), export,
+   quantise, score the fold. Nothing of the fold is used before.
 3. Train once more on everything: these weights ship, and no figure is computed with them.
 4. Calibration, threshold and band from the folds' held-out scores.
-5. Export and quantise the shipped weights; the gates raise before anything is written to its place.
+5. Export the shipped weights in every form (``trainer.variants``). The gates raise before anything is
+   written to its place: each form against FP32, INT8 on the folds, and the version that it replaces.
 6. Write specification, metrics and card beside the weights and move the folder into place.
 """
 
@@ -25,10 +27,12 @@ from trainer.config import TrainConfig
 from trainer.data.dataset import VideoSet
 from trainer.data.rolls import ClipCache
 from trainer.data.split import Split, grouped_folds
+from trainer.distill import teachers_of
 from trainer.evaluate import Evaluation, HeldOut, evaluate
 from trainer.export import Feed, GateClosed, check_parity, export_onnx, feed, onnx_logits
-from trainer.fit import Logits, fit, score, threads
+from trainer.fit import Logits, score, threads
 from trainer.half import check_half
+from trainer.learn import Learner
 from trainer.metrics import roc_auc
 from trainer.quantize import Agreement, check_agreement, quantise
 from trainer.variants import PRECISIONS, REFERENCE, Files, export_variants
@@ -65,7 +69,8 @@ def train(config: TrainConfig, cache: ClipCache, installation: Installation, job
         f"{len(videos.examples)} videos of {len({example.group for example in videos.examples})} sources, "
         f"{len(splits)} folds"
     )
-    videos.decode_all(log)
+    for every in (videos, *teachers_of(videos)):
+        every.decode_all(log)
     with tempfile.TemporaryDirectory(prefix="sluice-train-") as folder:
         work = Path(folder)
         todo = [Job(split, config.fit.seed) for split in (*splits, whole)]
@@ -127,7 +132,7 @@ def _trained(job: Job, config: TrainConfig, cache: ClipCache, work: Path) -> Tra
     with threads(1):
         videos = VideoSet.read(config, cache)
         progress = _progress_file(work / f"{job.split.name}.log")
-        network = fit(videos, job.split.train, job.seed, progress)
+        network = Learner(videos, job.split.train, job.seed, progress).network()
         scores = score(network, videos, job.split.test)
         fp32 = work / f"{job.split.name}.onnx"
         some = np.random.default_rng(job.seed).permutation(job.split.train)[: config.quantise.videos]
