@@ -60,7 +60,7 @@ def write_artifact(
     speeds = measure({**shipped.files, **old})
     for speed in speeds:
         log(f"{speed.variant} on {speed.provider}: {speed.median_ms_per_clip:.1f} ms a clip")
-    _gates(config, evaluation, speeds, replaced, installation.force, log)
+    check_gates(config, evaluation, speeds, replaced, installation.force, log)
     own = tuple(speed for speed in speeds if speed.variant not in old)
     spec = with_providers(unmeasured, own)
     place = installation.artifacts / config.name / config.version
@@ -80,7 +80,7 @@ def write_artifact(
     return place
 
 
-def _gates(
+def check_gates(
     config: TrainConfig,
     evaluation: Evaluation,
     speeds: Sequence[Speed],
@@ -88,6 +88,7 @@ def _gates(
     force: bool,
     log: Callable[[str], None],
 ) -> None:
+    """Raises GateClosed for an artifact that is worse than it may be; forced, it is only said."""
     complaints = int8_loss(evaluation, config.gate)
     if replaced:
         complaints += accuracy_loss(evaluation, config.data.manifest, replaced, config.gate)

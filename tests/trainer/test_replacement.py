@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from models.spec import write_spec
-from tests.inference.tiny import spec
+from tests.inference.tiny import VIDEO, spec
+from trainer.artifact import check_gates
 from trainer.calibrate import Calibration
-from trainer.config import Gate
+from trainer.config import Gate, TrainConfig
 from trainer.evaluate import Evaluation, Figures, Judged
+from trainer.export import GateClosed
 from trainer.gates import Replaced, accuracy_loss, int8_loss, replaced_by, slowness
 from trainer.speed import Speed
 
@@ -81,3 +83,29 @@ def test_the_newest_version_is_the_one_replaced(tmp_path: Path) -> None:
 
 def test_a_model_that_ships_is_not_replaced_by_one_made_elsewhere(tmp_path: Path) -> None:
     assert replaced_by("violence-filter", tmp_path) is None
+
+
+def run_gates(artifact_is: float, *, force: bool) -> list[str]:
+    said: list[str] = []
+    config = TrainConfig.model_validate(
+        {
+            "name": "tiny-filter",
+            "version": "2",
+            "role": "filter",
+            "data": {"manifest": str(MANIFEST)},
+            "labels": [{"name": "bright", "positives": ["yes"]}],
+            "video": VIDEO,
+            "architecture": {"name": "r2plus1d"},
+        }
+    )
+    speeds = [Speed("int8", "cpu", 2, 5.0, 5.0), Speed("1/fp32", "cpu", 2, 5.0, 5.0)]
+    check_gates(config, evaluation(artifact_is, artifact_is), speeds, replaced(), force, said.append)
+    return said
+
+
+def test_what_is_worse_is_refused_unless_it_is_forced() -> None:
+    assert run_gates(0.81, force=False) == []
+    with pytest.raises(GateClosed, match=r"not installed: bright: held-out AUC 0\.700 .*--force installs it"):
+        run_gates(0.7, force=False)
+    (told,) = run_gates(0.7, force=True)
+    assert told.startswith("forced in spite of: bright: held-out AUC 0.700")
