@@ -33,7 +33,7 @@ from models.spec import VideoInput
 from trainer.config import Quantise
 from trainer.data.dataset import Batch
 from trainer.export import export_onnx
-from trainer.fit import channels_last
+from trainer.fit.start import channels_last
 from trainer.variants import export_variants
 from worker.inference.registry import find_artifact
 from worker.inference.session import open_session
@@ -232,7 +232,7 @@ def int8_peak_gops() -> float:
         [helper.make_tensor_value_info(previous, TensorProto.FLOAT, shape)],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     options = ort.SessionOptions()
     options.intra_op_num_threads = THREADS
     session = ort.InferenceSession(

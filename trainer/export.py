@@ -16,8 +16,10 @@ from torch import nn
 
 from trainer.data.dataset import Batch
 
-OPSET = 20  # loaded by every ONNX Runtime that the worker's extras name
+OPSET = 18  # loaded by every ONNX Runtime of the extras; OpenVINO does not read GridSample of opset 20
 OUTPUT = "logits"
+REFERENCE_PROVIDER = "CPUExecutionProvider"
+CPU_PROVIDERS = {"openvino": "OpenVINOExecutionProvider", "cpu": REFERENCE_PROVIDER}  # the fastest first
 
 Feed = Mapping[str, npt.NDArray[np.generic]]
 
@@ -62,7 +64,7 @@ def _strip_traces(path: Path) -> None:
     onnx.save(model, path)
 
 
-def session(path: Path, provider: str = "CPUExecutionProvider", threads: int = 2) -> ort.InferenceSession:
+def session(path: Path, provider: str = REFERENCE_PROVIDER, threads: int = 2) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -71,13 +73,21 @@ def session(path: Path, provider: str = "CPUExecutionProvider", threads: int = 2
     return ort.InferenceSession(str(path), options, providers=[(provider, own)])
 
 
+def fastest_provider() -> str:
+    """Of the installed ones for this CPU: the one that serves."""
+    return next(name for name in CPU_PROVIDERS.values() if name in ort.get_available_providers())
+
+
 def onnx_logits(path: Path, feeds: Sequence[Feed]) -> list[npt.NDArray[np.float32]]:
-    """(N, L) for each feed, by ONNX Runtime's reference provider; of a network with exits, the last one's."""
-    return [logits if logits.ndim == 2 else logits[:, -1] for logits in _outputs(path, feeds)]
+    """(N, L) for each feed, by the provider that serves; of a network with exits, the last one's."""
+    outputs = _outputs(path, feeds, fastest_provider())
+    return [logits if logits.ndim == 2 else logits[:, -1] for logits in outputs]
 
 
-def _outputs(path: Path, feeds: Sequence[Feed]) -> list[npt.NDArray[np.float32]]:
-    runner = session(path)
+def _outputs(
+    path: Path, feeds: Sequence[Feed], provider: str = REFERENCE_PROVIDER
+) -> list[npt.NDArray[np.float32]]:
+    runner = session(path, provider)
     return [np.asarray(runner.run([OUTPUT], dict(each))[0], np.float32) for each in feeds]
 
 

@@ -67,7 +67,7 @@ class Learner:
         start = start_of(config)
         if config.fit.probe_views:
             soft = soft_targets(self.videos, taught)
-            probe(start.network, soft, self.chosen, config.fit.probe_views, np.random.default_rng(self.seed))
+            probe(start.network, soft, self.chosen, config.fit.probe_views, self.seed)
         return fit(
             _with_fit(self.videos, probe_views=0),
             self.chosen,

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from models.architectures.motion import LinearHead
 from trainer.data.dataset import VideoSet
+from trainer.frozen import head_inputs
 from trainer.metrics import Vector
 
 Matrix = npt.NDArray[np.float64]
@@ -24,14 +25,13 @@ PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0)
 INNER_FOLDS = 4
 
 
-def probe(
-    network: nn.Module, videos: VideoSet, chosen: Sequence[int], views: int, random: np.random.Generator
-) -> None:
+def probe(network: nn.Module, videos: VideoSet, chosen: Sequence[int], views: int, seed: int) -> None:
     """Fit ``network.head`` on ``views`` random clips of each chosen example; ValueError if it has none."""
-    head = getattr(network, "head", None)
-    if not isinstance(head, LinearHead):
-        raise ValueError("a probe needs a network that ends in a linear head")
-    features, owners = _seen_by(head, network, videos, chosen, views, random)
+    head = head_of(network)
+    features = (
+        head_inputs(network, videos, chosen, views, seed).reshape(len(chosen) * views, -1).astype(np.float64)
+    )
+    owners = np.tile(np.asarray(chosen), views)
     mean, deviation = features.mean(0), features.std(0)
     scaled = (features - mean) / np.maximum(deviation, 1e-3)
     groups = np.array([videos.examples[index].group for index in owners])
@@ -45,28 +45,11 @@ def probe(
             head.fc.bias[label] = bias
 
 
-def _seen_by(
-    head: LinearHead,
-    network: nn.Module,
-    videos: VideoSet,
-    chosen: Sequence[int],
-    views: int,
-    random: np.random.Generator,
-) -> tuple[Matrix, npt.NDArray[np.int64]]:
-    """(views * chosen, features) that the head is given, and the example that each row comes from."""
-    rows: list[Tensor] = []
-    owners: list[npt.NDArray[np.int64]] = []
-    hook = head.register_forward_pre_hook(lambda module, inputs: rows.append(inputs[0]))
-    network.eval()
-    try:
-        with torch.inference_mode():
-            for _ in range(views):
-                for batch in videos.training_batches(chosen, random):
-                    network(*batch.inputs.values())
-                    owners.append(batch.members)
-    finally:
-        hook.remove()
-    return torch.cat(rows).double().numpy(), np.concatenate(owners)
+def head_of(network: nn.Module) -> LinearHead:
+    head = getattr(network, "head", None)
+    if not isinstance(head, LinearHead):
+        raise ValueError("a probe needs a network that ends in a linear head")
+    return head
 
 
 def _set_norm(head: LinearHead, mean: Vector, deviation: Vector) -> None:

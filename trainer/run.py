@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import torch
 
 from trainer.artifact import Installation, Shipped, write_artifact
 from trainer.config import TrainConfig
@@ -30,7 +32,8 @@ from trainer.data.split import Split, grouped_folds
 from trainer.distill import teachers_of
 from trainer.evaluate import Evaluation, HeldOut, evaluate
 from trainer.export import Feed, GateClosed, check_parity, export_onnx, feed, onnx_logits
-from trainer.fit import Logits, score, threads
+from trainer.fit import Logits, start_of, threads
+from trainer.frozen import head_inputs
 from trainer.half import check_half
 from trainer.learn import Learner
 from trainer.metrics import roc_auc
@@ -38,6 +41,10 @@ from trainer.quantize import Agreement, check_agreement, quantise
 from trainer.variants import PRECISIONS, REFERENCE, Files, export_variants
 
 WHOLE = "everything"
+HALF_FEEDS = 16  # videos: the CPU, which never serves FP16, is slow with it
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 Log = Callable[[str], None]
 
@@ -56,7 +63,7 @@ class Trained:
 
     files: Files  # every variant of the network that ships, FP32 and INT8 of the others
     parity: float
-    scores: tuple[Logits, ...]  # of the held-out examples, by torch
+    scores: tuple[Logits, ...]  # of the held-out examples
     int8_scores: tuple[Logits, ...]  # the same, by the quantised file
 
 
@@ -71,6 +78,9 @@ def train(config: TrainConfig, cache: ClipCache, installation: Installation, job
     )
     for every in (videos, *teachers_of(videos)):
         every.decode_all(log)
+    if config.fit.probe_views:
+        _look_once(config, cache, len(videos.examples), jobs)
+        log("features of the network at rest: computed")
     with tempfile.TemporaryDirectory(prefix="sluice-train-") as folder:
         work = Path(folder)
         todo = [Job(split, config.fit.seed) for split in (*splits, whole)]
@@ -97,7 +107,7 @@ def _shipped(
     for name, file in final.files.items():
         try:
             if PRECISIONS[name] == "fp16":
-                half = check_half(fp32, file, feeds, gate.fp16)
+                half = check_half(fp32, file, feeds[:HALF_FEEDS], gate.fp16)
             elif PRECISIONS[name] == "int8":
                 agreements[name] = check_agreement(fp32, file, feeds, evaluation.calibrations, gate)
                 log(f"{name} agrees with FP32 on {agreements[name].same_side:.1%} of {len(feeds)} videos")
@@ -109,7 +119,7 @@ def _shipped(
     return Shipped(files, final.parity, half, agreements)
 
 
-def _in_processes(task: Callable[[Job], Trained], todo: Sequence[Job], jobs: int) -> Iterator[Trained]:
+def _in_processes(task: Callable[[Task], Result], todo: Sequence[Task], jobs: int) -> Iterator[Result]:
     """In order. One thread a process: on few cores that beats many threads in one."""
     if jobs == 1:
         yield from map(task, todo)
@@ -133,7 +143,6 @@ def _trained(job: Job, config: TrainConfig, cache: ClipCache, work: Path) -> Tra
         videos = VideoSet.read(config, cache)
         progress = _progress_file(work / f"{job.split.name}.log")
         network = Learner(videos, job.split.train, job.seed, progress).network()
-        scores = score(network, videos, job.split.test)
         fp32 = work / f"{job.split.name}.onnx"
         some = np.random.default_rng(job.seed).permutation(job.split.train)[: config.quantise.videos]
         batches = [videos.video(int(index)) for index in some]
@@ -141,7 +150,23 @@ def _trained(job: Job, config: TrainConfig, cache: ClipCache, work: Path) -> Tra
         parity = check_parity(network, fp32, batches[:8], config.gate.parity)
         files = _files(job, fp32, [feed(batch) for batch in batches], config)
         held_out: list[Feed] = [feed(videos.video(index)) for index in job.split.test]
-        return Trained(files, parity, tuple(scores), tuple(onnx_logits(files["int8"], held_out)))
+        scores, int8_scores = (tuple(onnx_logits(file, held_out)) for file in (fp32, files["int8"]))
+        return Trained(files, parity, scores, int8_scores)
+
+
+def _look_once(config: TrainConfig, cache: ClipCache, count: int, jobs: int) -> None:
+    """Fill the cache with what the heads of all folds will be given."""
+    task = partial(_look, config=config, cache=cache)
+    shares = [range(first, count, jobs) for first in range(jobs)]
+    for _ in _in_processes(task, shares, jobs):
+        pass
+
+
+def _look(share: Sequence[int], config: TrainConfig, cache: ClipCache) -> None:
+    with threads(1):
+        torch.manual_seed(config.fit.seed)
+        network = start_of(config).network
+        head_inputs(network, VideoSet.read(config, cache), share, config.fit.probe_views, config.fit.seed)
 
 
 def _files(job: Job, fp32: Path, feeds: Sequence[Feed], config: TrainConfig) -> Files:

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from trainer.export import Feed, session
+from trainer.export import CPU_PROVIDERS, Feed, session
 
-PROVIDERS = {"openvino": "OpenVINOExecutionProvider", "cpu": "CPUExecutionProvider"}
 RUNS = 30
 WARM_UP = 3  # the first runs compile
 
@@ -35,11 +34,11 @@ def measure(files: Mapping[str, Path], threads: int = 2) -> tuple[Speed, ...]:
 
 def installed() -> tuple[str, ...]:
     available = set(ort.get_available_providers())
-    return tuple(provider for provider, name in PROVIDERS.items() if name in available)
+    return tuple(provider for provider, name in CPU_PROVIDERS.items() if name in available)
 
 
 def measure_on(provider: str, files: Mapping[str, Path], threads: int, runs: int = RUNS) -> tuple[Speed, ...]:
-    runners = {name: session(file, PROVIDERS[provider], threads) for name, file in files.items()}
+    runners = {name: session(file, CPU_PROVIDERS[provider], threads) for name, file in files.items()}
     times_ms: dict[str, list[float]] = {name: [] for name in files}
     for run in range(WARM_UP + runs):
         for name, runner in runners.items():

@@ -67,7 +67,7 @@ def fit(
         start.network.load_state_dict(finished)
         return start.network.eval()
     if config.probe_views and not (kept and kept.begun):
-        probe(start.network, videos, chosen, config.probe_views, np.random.default_rng(seed))
+        probe(start.network, videos, chosen, config.probe_views, seed)
     if config.epochs:
         _Run(fabric, videos, chosen, seed, start, objective or objective_of(config), kept).train(progress)
     network = start.network.to("cpu").eval()
