@@ -151,3 +151,8 @@ def test_a_teacher_of_something_else_is_named(tmp_path: Path) -> None:
         teachers_of(videos(tmp_path, teachers=[str(file)]))
     with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
         teachers_of(videos(tmp_path, teachers=[str(tmp_path / "nowhere.yaml")]))
+
+
+def test_features_of_different_networks_are_not_mixed() -> None:
+    with pytest.raises(ValueError, match="set inner_folds or features to 0"):
+        Distil(features=0.1, inner_folds=3)

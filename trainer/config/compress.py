@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trainer.config.base import Section, Share
 
@@ -14,7 +14,7 @@ class Distil(Section):
     """A teacher is trained inside each fold's job, on the same training videos: it never sees the fold."""
 
     teachers: tuple[Path, ...] = Field(
-        (), description="configurations, relative to this one; several: an ensemble; none: no distillation"
+        (), description="configurations, paths as for --config; several: an ensemble; none: no distillation"
     )
     soft: Share = Field(
         0.5, description="weight of the teacher's answer in the loss; the rest is the label's"
@@ -26,6 +26,14 @@ class Distil(Section):
     inner_folds: int = Field(
         0, ge=0, description="training videos are taught by teachers that never saw them; 0: by one that did"
     )
+
+    @model_validator(mode="after")
+    def _features_of_one_network(self) -> Self:
+        if self.features and self.inner_folds:
+            raise ValueError(
+                "features of different networks do not compare: set inner_folds or features to 0"
+            )
+        return self
 
 
 class Prune(Section):
