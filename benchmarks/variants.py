@@ -2,9 +2,9 @@
 
     python -m benchmarks.variants [--data DIR] [--threads N] [--runs N]
 
-Times are of networks with fresh weights, which cost what trained ones cost; the files of one network and
-provider take turns, so their ratios hold on a machine that does other work, and milliseconds hardly. With
-``--data``, the folder of the training data, the shipped filter is quantised in several ways on 32 videos and
+Times are of networks with fresh weights, which cost what trained ones cost; the files of one network, and
+of itself pruned, take turns, so their ratios hold on a machine that does other work, and milliseconds hardly.
+With ``--data``, the folder of the training data, the shipped filter is quantised in several ways on 32 videos and
 compared with its own FP32 on 64 others: agreement, not accuracy.
 """
 
@@ -31,7 +31,7 @@ from trainer.export import Feed, export_onnx, feed
 from trainer.prune import pruned_arguments
 from trainer.quantize import check_agreement, quantise
 from trainer.speed import installed, measure_on
-from trainer.variants import export_variants
+from trainer.variants import Files, export_variants
 
 VIDEO = VideoInput(frames=8, frame_rate_hz=5, height=112, width=112)
 NETWORKS: Mapping[str, tuple[str, dict[str, Any]]] = {
@@ -39,6 +39,7 @@ NETWORKS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "slim r2plus1d": ("r2plus1d", {"depth": 10, "width": 24}),
 }
 PRUNED = 0.5
+CALIBRATING, COMPARED = 32, 64  # videos
 CALIBRATIONS = {
     "min and max": Quantise(),
     "min and max, symmetric": Quantise(symmetric=True),
@@ -56,56 +57,60 @@ CONFIGS = Path(__file__).resolve().parent.parent / "trainer" / "configs"
 @click.option("--runs", default=40, show_default=True)
 def main(data: Path | None, threads: int, runs: int) -> None:
     torch.manual_seed(0)
-    results: dict[str, Any] = {"input": list(VIDEO.clip_shape), "threads": threads}
-    results["networks"] = [
-        found
+    networks = [
+        row
         for name, (family, arguments) in NETWORKS.items()
-        for share in (0.0, PRUNED)
-        for found in _timed(
-            f"{name}, {share:.0%} pruned" if share else name, family, arguments, share, threads, runs
-        )
+        for row in _timed(name, family, arguments, threads, runs)
     ]
-    _show("Variants", results["networks"])
+    _show("Variants", networks)
+    shape = {"input": list(VIDEO.clip_shape), "threads": threads, "runs": runs}
+    click.echo(write("variants", {**shape, "networks": networks}))
     if data:
-        results["calibration"] = _calibrated(data)
-        _show("Shipped filter, INT8 beside FP32", results["calibration"])
-    click.echo(write("variants", results))
+        calibrations = _calibrated(data)
+        _show("Shipped filter, INT8 beside FP32", calibrations)
+        click.echo(write("calibrations", {"calibrations": calibrations}))
 
 
 def _show(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     show(title, list(rows[0]), [tuple(row.values()) for row in rows])
 
 
-def _title(name: str, share: float) -> str:
-    return f"{name}, {share:.0%} pruned" if share else name
-
-
 def _timed(
-    name: str, family: str, arguments: dict[str, Any], share: float, threads: int, runs: int
+    name: str, family: str, arguments: dict[str, Any], threads: int, runs: int
 ) -> list[dict[str, Any]]:
+    """Every form of the network and of itself pruned; times beside FP32 of the whole network."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        files = {
+            (form, share): file
+            for share in (0.0, PRUNED)
+            for form, file in _forms(family, arguments, share, Path(folder) / f"{share}").items()
+        }
+        by_name = {f"{form} {share}": file for (form, share), file in files.items()}
+        for provider in installed():
+            speeds = measure_on(provider, by_name, threads, runs)
+            for (form, share), speed in zip(files, speeds, strict=True):
+                rows.append(
+                    {
+                        "network": name,
+                        "pruned": share,
+                        "variant": form,
+                        "provider": provider,
+                        "megabytes": round(files[form, share].stat().st_size / 1e6, 2),
+                        "least_ms": speed.least_ms_per_clip,
+                        "median_ms": speed.median_ms_per_clip,
+                        "times_fp32": round(speed.least_ms_per_clip / speeds[0].least_ms_per_clip, 3),
+                    }
+                )
+    return rows
+
+
+def _forms(family: str, arguments: dict[str, Any], share: float, folder: Path) -> Files:
+    folder.mkdir()
     shape = pruned_arguments(_config(family, arguments, share))
     network = registry.build(family, shape, VIDEO, 1)
-    found = []
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        export_onnx(network, _noise(2), folder / "net.onnx")
-        files = export_variants(folder / "net.onnx", folder, [feed(_noise(1)) for _ in range(4)], Quantise())
-        for provider in installed():
-            speeds = measure_on(provider, files, threads, runs)
-            reference = speeds[0].least_ms_per_clip
-            found += [
-                {
-                    "network": name,
-                    "variant": speed.variant,
-                    "provider": provider,
-                    "megabytes": round(files[speed.variant].stat().st_size / 1e6, 2),
-                    "least_ms": speed.least_ms_per_clip,
-                    "median_ms": speed.median_ms_per_clip,
-                    "times_fp32": round(speed.least_ms_per_clip / reference, 3),
-                }
-                for speed in speeds
-            ]
-    return found
+    export_onnx(network, _noise(2), folder / "net.onnx")
+    return export_variants(folder / "net.onnx", folder, [feed(_noise(1)) for _ in range(4)], Quantise())
 
 
 def _config(family: str, arguments: dict[str, Any], share: float) -> TrainConfig:
@@ -137,7 +142,10 @@ def _calibrated(data: Path) -> list[dict[str, Any]]:
     )
     videos = VideoSet.read(config, ClipCache(DEFAULT_CACHE.expanduser()))
     order = np.random.default_rng(0).permutation(len(videos.examples))
-    seen, others = ([feed(videos.video(int(i))) for i in part] for part in (order[:32], order[32:96]))
+    seen, others = (
+        [feed(videos.video(int(i))) for i in part]
+        for part in (order[:CALIBRATING], order[CALIBRATING : CALIBRATING + COMPARED])
+    )
     fp32 = folder / spec.variant_for("reference").file
     calibration = Calibration(spec.labels[0].temperature, spec.labels[0].bias)
     return [_agreement(name, how, fp32, seen, others, calibration) for name, how in CALIBRATIONS.items()]
