@@ -4,8 +4,8 @@
 
 Times are of networks with fresh weights, which cost what trained ones cost; the files of one network, and
 of itself pruned, take turns, so their ratios hold on a machine that does other work, and milliseconds hardly.
-With ``--data``, the folder of the training data, the shipped filter is quantised in several ways on 32 videos and
-compared with its own FP32 on 64 others: agreement, not accuracy.
+With ``--data``, the folder of the training data, the shipped filter is quantised in several ways on 32 videos
+and compared with its own FP32 on 64 others: agreement, not accuracy.
 """
 
 from __future__ import annotations
