@@ -9,6 +9,7 @@ import click
 
 from trainer.config import ConfigError, read_config
 from trainer.data.manifest import ManifestError
+from trainer.zoo.cli import zoo
 
 DEFAULT_CACHE = Path("~/.cache/sluice/clips")
 ARTIFACTS = Path(__file__).resolve().parent.parent / "models" / "artifacts"
@@ -58,6 +59,9 @@ def train(config_file: Path, data: Path | None, cache: Path, artifacts: Path, jo
     except (ManifestError, GateClosed) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"installed {place}")
+
+
+main.add_command(zoo)
 
 
 def _say(line: str) -> None:
