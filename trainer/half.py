@@ -14,18 +14,25 @@ from trainer.export import Feed, GateClosed, onnx_logits
 
 # Sums of squares and exponentials leave FP16's range or lose its few digits.
 KEPT_IN_FP32 = ("LayerNormalization", "InstanceNormalization", "Softmax", "Exp", "Log", "Pow", "ReduceL2")
+# Kept in FP32 between casts, it takes the whole process of ONNX Runtime 1.24 down as the file is loaded.
+REFUSED = "LSTM"
 
 
-def to_half(fp32: Path, fp16: Path) -> None:
-    """Write ``fp16``: the same inputs and outputs, the arithmetic between them in half precision."""
+def to_half(fp32: Path, fp16: Path) -> bool:
+    """Write ``fp16``: the same inputs and outputs, the arithmetic between them in half precision.
+
+    False, and nothing written, for a network with an LSTM.
+    """
+    model = onnx.load(str(fp32))
+    if any(node.op_type == REFUSED for node in model.graph.node):
+        return False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tells of each weight that is too small for FP16
-        model = convert_float_to_float16(
-            onnx.load(str(fp32)),
-            keep_io_types=True,
-            op_block_list=[*DEFAULT_OP_BLOCK_LIST, *KEPT_IN_FP32],
+        half = convert_float_to_float16(
+            model, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *KEPT_IN_FP32]
         )
-    onnx.save(model, str(fp16))
+    onnx.save(half, str(fp16))
+    return True
 
 
 def check_half(fp32: Path, fp16: Path, feeds: Sequence[Feed], tolerance: float) -> float:

@@ -40,7 +40,8 @@ Files = Mapping[str, Path]  # variant to its file
 def export_variants(fp32: Path, folder: Path, feeds: Sequence[Feed], how: Quantise) -> Files:
     """Every variant of an exported network, written to ``folder``; ``feeds`` calibrate the ranges."""
     files = {name: folder / f"{fp32.stem}-{name}.onnx" for name in PRECISIONS} | {REFERENCE: fp32}
-    to_half(fp32, files["fp16"])
+    if not to_half(fp32, files["fp16"]):
+        del files["fp16"]
     quantise(fp32, files["int8"], feeds, how)
     lowered = _lowered(fp32, folder)
     if lowered == fp32:

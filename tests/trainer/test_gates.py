@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import helper
 
 from tests.trainer.small import batch, network
 from trainer.calibrate import Calibration
@@ -32,12 +34,19 @@ def test_half_precision_keeps_the_interface_and_a_strict_tolerance_refuses_it(
     exported: Path, tmp_path: Path
 ) -> None:
     fp16 = tmp_path / "fp16.onnx"
-    to_half(exported, fp16)
+    assert to_half(exported, fp16)
     assert fp16.stat().st_size < 0.6 * exported.stat().st_size
     feeds = [feed(batch(seed)) for seed in range(2)]
     assert 0 < check_half(exported, fp16, feeds, 1e-2) <= 1e-2
     with pytest.raises(GateClosed, match=r"fp16.onnx: logits differ from FP32 by .*, allowed is 1e-12"):
         check_half(exported, fp16, feeds, 1e-12)
+
+
+def test_a_recurrent_network_has_no_half_precision(tmp_path: Path) -> None:
+    lstm = helper.make_node("LSTM", ["x", "w", "r"], ["y"], hidden_size=1)
+    onnx.save(helper.make_model(helper.make_graph([lstm], "recurrent", [], [])), str(tmp_path / "fp32.onnx"))
+    assert not to_half(tmp_path / "fp32.onnx", tmp_path / "fp16.onnx")
+    assert not (tmp_path / "fp16.onnx").exists()
 
 
 @pytest.mark.parametrize(
