@@ -14,7 +14,8 @@ from models.architectures import registry
 from models.spec import Label, ModelSpec, write_spec
 from trainer.card import card
 from trainer.config import TrainConfig
-from trainer.evaluate import Evaluation
+from trainer.evaluation.held_out import HELD_OUT_FILE, HeldOut
+from trainer.evaluation.judge import Evaluation
 from trainer.export import GateClosed
 from trainer.gates import METRICS_FILE, Replaced, accuracy_loss, int8_loss, replaced_by, slowness
 from trainer.prune import pruned_arguments
@@ -45,6 +46,7 @@ class Installation:
 
 def write_artifact(
     config: TrainConfig,
+    held_out: HeldOut,
     evaluation: Evaluation,
     shipped: Shipped,
     installation: Installation,
@@ -73,6 +75,7 @@ def write_artifact(
         write_spec(fresh, spec)
         metrics = _metrics(config, evaluation, shipped, own)
         (fresh / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n")
+        held_out.write(fresh / HELD_OUT_FILE)
         (fresh / CARD_FILE).write_text(card(config, spec, evaluation, own))
         if place.exists():
             shutil.rmtree(place)

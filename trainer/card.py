@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from models.spec import ModelSpec
 from trainer.config import TrainConfig
-from trainer.evaluate import Evaluation, Judged
+from trainer.evaluation.judge import Evaluation, Judged
 from trainer.speed import Speed
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from models.spec import ModelSpec
 from trainer.config import Gate
-from trainer.evaluate import Evaluation
+from trainer.evaluation.judge import Evaluation
 from trainer.speed import Speed
 from worker.errors import ArtifactInvalid
 from worker.inference.registry import find_artifact

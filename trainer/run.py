@@ -30,7 +30,8 @@ from trainer.data.dataset import VideoSet
 from trainer.data.rolls import ClipCache
 from trainer.data.split import Split, grouped_folds
 from trainer.distill import teachers_of
-from trainer.evaluate import Evaluation, HeldOut, evaluate
+from trainer.evaluation.held_out import HeldOut
+from trainer.evaluation.judge import Evaluation, evaluate
 from trainer.export import Feed, GateClosed, check_parity, export_onnx, feed, onnx_logits
 from trainer.fit import Logits, start_of, threads
 from trainer.frozen import head_inputs
@@ -93,7 +94,7 @@ def train(config: TrainConfig, cache: ClipCache, installation: Installation, job
         evaluation = evaluate(config, held_out)
         log(evaluation.summary())
         shipped = _shipped(config, evaluation, trained[-1], [feed(videos.video(i)) for i in whole.train], log)
-        return write_artifact(config, evaluation, shipped, installation, log)
+        return write_artifact(config, held_out, evaluation, shipped, installation, log)
 
 
 def _shipped(
@@ -194,10 +195,13 @@ def _held_out(videos: VideoSet, splits: Sequence[Split], trained: Sequence[Train
     for split, result in zip(splits, trained, strict=False):
         for index, logits, int8_logits in zip(split.test, result.scores, result.int8_scores, strict=True):
             scores[index], int8_scores[index], folds[index] = logits, int8_logits, split.name
+    root = videos.config.data.root
     return HeldOut(
+        labels=tuple(target.name for target in videos.config.labels),
+        paths=tuple(example.path.relative_to(root).as_posix() for example in videos.examples),
+        groups=tuple(example.group for example in videos.examples),
+        folds=tuple(folds),
+        targets=videos.targets,
         scores=tuple(scores),
         int8_scores=tuple(int8_scores),
-        folds=tuple(folds),
-        groups=tuple(example.group for example in videos.examples),
-        targets=videos.targets,
     )

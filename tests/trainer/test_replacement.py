@@ -10,7 +10,7 @@ from tests.inference.tiny import VIDEO, spec
 from trainer.artifact import check_gates
 from trainer.calibrate import Calibration
 from trainer.config import Gate, TrainConfig
-from trainer.evaluate import Evaluation, Figures, Judged
+from trainer.evaluation.judge import Evaluation, Figures, Judged
 from trainer.export import GateClosed
 from trainer.gates import Replaced, accuracy_loss, int8_loss, replaced_by, slowness
 from trainer.speed import Speed

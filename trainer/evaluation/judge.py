@@ -1,9 +1,9 @@
-"""What held-out scores say: figures with intervals, calibration, threshold and band. No torch."""
+"""One model by its held-out scores: figures with intervals, calibration, threshold and band."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -12,23 +12,23 @@ import numpy.typing as npt
 from models.spec import Aggregation
 from trainer.calibrate import Calibration, band, fit_calibration
 from trainer.config import TrainConfig
-from trainer.metrics import Vector, accuracy, calibration_error, chance, interval, recall_at, roc_auc
+from trainer.evaluation.held_out import HeldOut
+from trainer.metrics import (
+    Vector,
+    accuracy,
+    average_precision,
+    calibration_error,
+    chance,
+    confusion,
+    interval,
+    recall_at,
+    roc_auc,
+)
 from worker.cascade.aggregate import video_probabilities
 
 THRESHOLD = 0.5  # on calibrated probabilities at the training set's prevalence: the fewest errors
-
-Logits = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """For each video its clips' logits by the network that never saw the video's fold."""
-
-    scores: tuple[Logits, ...] = field(repr=False)  # each (N, L)
-    int8_scores: tuple[Logits, ...] = field(repr=False)  # the same by the quantised networks
-    folds: tuple[str, ...]
-    groups: tuple[str, ...]
-    targets: npt.NDArray[np.float32] = field(repr=False)  # (videos, L)
+RECALL_AT_1 = partial(recall_at, false_positive_rate=0.01)
+RECALL_AT_5 = partial(recall_at, false_positive_rate=0.05)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,13 @@ class Figures:
     accuracy_by_fold: dict[str, float]
     auc: float
     auc_interval: tuple[float, float]
+    average_precision: float
+    average_precision_interval: tuple[float, float]
+    recall_at_1_percent_false_alarms: float
+    recall_at_1_percent_interval: tuple[float, float]
     recall_at_5_percent_false_alarms: float
+    recall_at_5_percent_interval: tuple[float, float]
+    confusion: tuple[int, int, int, int]  # true negatives, false positives, false negatives, true positives
     calibration_error_before: float
     calibration_error_after: float
     int8_accuracy: float
@@ -93,7 +99,7 @@ def _judged(config: TrainConfig, held_out: HeldOut, label: int, name: str) -> Ju
         for videos in (held_out.scores, held_out.int8_scores)
     )
     calibration = fit_calibration(logits, truth.tolist())
-    probabilities = _video_probabilities(logits, [calibration] * len(logits), config.aggregation)
+    probabilities = video_scores(logits, [calibration] * len(logits), config.aggregation)
     edges = band(truth, probabilities, config.calibrate.missed, config.calibrate.false_alarms, THRESHOLD)
     figures = _figures(config, held_out, truth, logits, int8_logits)
     inside = float(np.mean((probabilities >= edges[0]) & (probabilities < edges[1])))
@@ -109,10 +115,10 @@ def _figures(
 ) -> partial[Figures]:
     """All but the band's share. Each fold is calibrated on the other folds."""
     folds, groups = np.asarray(held_out.folds), held_out.groups
-    calibrations = _cross_fitted(folds, truth, logits)
-    scores = _video_probabilities(logits, calibrations, config.aggregation)
-    raw = _video_probabilities(logits, [Calibration()] * len(logits), config.aggregation)
-    int8 = _video_probabilities(int8_logits, calibrations, config.aggregation)
+    calibrations = cross_fitted(folds, truth, logits)
+    scores = video_scores(logits, calibrations, config.aggregation)
+    raw = video_scores(logits, [Calibration()] * len(logits), config.aggregation)
+    int8 = video_scores(int8_logits, calibrations, config.aggregation)
     return partial(
         Figures,
         len(truth),
@@ -124,7 +130,13 @@ def _figures(
         {str(fold): accuracy(truth[folds == fold], scores[folds == fold]) for fold in np.unique(folds)},
         roc_auc(truth, scores),
         interval(roc_auc, truth, scores, groups),
-        recall_at(truth, scores, 0.05),
+        average_precision(truth, scores),
+        interval(average_precision, truth, scores, groups),
+        RECALL_AT_1(truth, scores),
+        interval(RECALL_AT_1, truth, scores, groups),
+        RECALL_AT_5(truth, scores),
+        interval(RECALL_AT_5, truth, scores, groups),
+        confusion(truth, scores, THRESHOLD),
         calibration_error(truth, raw),
         calibration_error(truth, scores),
         accuracy(truth, int8),
@@ -132,7 +144,7 @@ def _figures(
     )
 
 
-def _cross_fitted(folds: npt.NDArray[np.str_], truth: Vector, logits: Sequence[Vector]) -> list[Calibration]:
+def cross_fitted(folds: npt.NDArray[np.str_], truth: Vector, logits: Sequence[Vector]) -> list[Calibration]:
     """For each video the calibration fitted on the other folds."""
     by_fold = {}
     for fold in np.unique(folds):
@@ -141,10 +153,10 @@ def _cross_fitted(folds: npt.NDArray[np.str_], truth: Vector, logits: Sequence[V
     return [by_fold[str(fold)] for fold in folds]
 
 
-def _video_probabilities(
+def video_scores(
     logits: Sequence[Vector], calibrations: Sequence[Calibration], aggregation: Aggregation
 ) -> Vector:
-    """Aggregated as serving does it."""
+    """For each video one probability, aggregated as serving does it."""
     return np.array(
         [
             float(video_probabilities(calibration(clips)[:, None], aggregation)[0])
