@@ -99,7 +99,7 @@ def _judged(config: TrainConfig, held_out: HeldOut, label: int, name: str) -> Ju
         for videos in (held_out.scores, held_out.int8_scores)
     )
     calibration = fit_calibration(logits, truth.tolist())
-    probabilities = video_scores(logits, [calibration] * len(logits), config.aggregation)
+    probabilities = _read(logits, [calibration] * len(logits), config.aggregation)
     edges = band(truth, probabilities, config.calibrate.missed, config.calibrate.false_alarms, THRESHOLD)
     figures = _figures(config, held_out, truth, logits, int8_logits)
     inside = float(np.mean((probabilities >= edges[0]) & (probabilities < edges[1])))
@@ -116,9 +116,9 @@ def _figures(
     """All but the band's share. Each fold is calibrated on the other folds."""
     folds, groups = np.asarray(held_out.folds), held_out.groups
     calibrations = cross_fitted(folds, truth, logits)
-    scores = video_scores(logits, calibrations, config.aggregation)
-    raw = video_scores(logits, [Calibration()] * len(logits), config.aggregation)
-    int8 = video_scores(int8_logits, calibrations, config.aggregation)
+    scores = _read(logits, calibrations, config.aggregation)
+    raw = _read(logits, [Calibration()] * len(logits), config.aggregation)
+    int8 = _read(int8_logits, calibrations, config.aggregation)
     return partial(
         Figures,
         len(truth),
@@ -153,13 +153,10 @@ def cross_fitted(folds: npt.NDArray[np.str_], truth: Vector, logits: Sequence[Ve
     return [by_fold[str(fold)] for fold in folds]
 
 
-def video_scores(
-    logits: Sequence[Vector], calibrations: Sequence[Calibration], aggregation: Aggregation
-) -> Vector:
-    """For each video one probability, aggregated as serving does it."""
-    return np.array(
-        [
-            float(video_probabilities(calibration(clips)[:, None], aggregation)[0])
-            for clips, calibration in zip(logits, calibrations, strict=True)
-        ]
-    )
+def video_scores(probabilities: Sequence[Vector], aggregation: Aggregation) -> Vector:
+    """For each video one probability of its clips' (N,), aggregated as serving does it."""
+    return np.array([float(video_probabilities(clips[:, None], aggregation)[0]) for clips in probabilities])
+
+
+def _read(logits: Sequence[Vector], calibrations: Sequence[Calibration], aggregation: Aggregation) -> Vector:
+    return video_scores([each(clips) for each, clips in zip(calibrations, logits, strict=True)], aggregation)
