@@ -35,13 +35,16 @@ def probe(network: nn.Module, videos: VideoSet, chosen: Sequence[int], views: in
     mean, deviation = features.mean(0), features.std(0)
     scaled = (features - mean) / np.maximum(deviation, 1e-3)
     scaled, basis = _rotated(scaled)
+    importance = videos.weights[owners] / views
     groups = np.array([videos.examples[index].group for index in owners])
     with torch.no_grad():
         _set_norm(head, mean, np.maximum(deviation, 1e-3))
         for label in range(videos.targets.shape[1]):
             truth = videos.targets[owners, label].astype(np.float64)
-            penalty = best_penalty(scaled, truth, groups, 1.0 / views)
-            weights, bias = logistic_regression(scaled, truth, penalty, 1.0 / views)
+            known = ~np.isnan(truth)
+            rows = (scaled[known], truth[known])
+            penalty = best_penalty(*rows, groups[known], importance[known])
+            weights, bias = logistic_regression(*rows, penalty, importance[known])
             head.fc.weight[label] = torch.from_numpy(basis @ weights)
             head.fc.bias[label] = bias
 
@@ -71,16 +74,16 @@ def _set_norm(head: LinearHead, mean: Vector, deviation: Vector) -> None:
 
 
 def logistic_regression(
-    features: Matrix, truth: Vector, penalty: float, weight: float
+    features: Matrix, truth: Vector, penalty: float, weight: Vector | float
 ) -> tuple[Vector, float]:
-    """Minimises ``weight`` * cross-entropy + ``penalty`` / 2 * |weights|^2 by Newton; weights and bias."""
+    """Weights and bias that minimise ``weight`` * cross-entropy, summed, + ``penalty`` / 2 * |weights|^2."""
     design = np.concatenate((features, np.ones((len(features), 1))), 1)
     ridge = np.full(design.shape[1], penalty)
     ridge[-1] = 1e-6  # the bias is free
     solution = np.zeros(design.shape[1])
     for _ in range(25):
         probability = 1.0 / (1.0 + np.exp(-np.clip(design @ solution, -30.0, 30.0)))
-        gradient = weight * (design.T @ (probability - truth)) + ridge * solution
+        gradient = design.T @ (weight * (probability - truth)) + ridge * solution
         curvature = np.maximum(weight * probability * (1.0 - probability), 1e-9)
         move = np.linalg.solve((design * curvature[:, None]).T @ design + np.diag(ridge), gradient)
         solution = solution - move
@@ -89,19 +92,23 @@ def logistic_regression(
     return solution[:-1], float(solution[-1])
 
 
-def best_penalty(features: Matrix, truth: Vector, groups: npt.NDArray[np.str_], weight: float) -> float:
+def best_penalty(
+    features: Matrix, truth: Vector, groups: npt.NDArray[np.str_], weight: Vector | float
+) -> float:
     """By cross-entropy over inner folds of the training sources."""
     names = np.unique(groups)
     fold_of = {name: index % INNER_FOLDS for index, name in enumerate(names)}
     folds = np.array([fold_of[name] for name in groups])
+    weights = np.broadcast_to(weight, truth.shape)
 
     def loss(penalty: float) -> float:
         total = 0.0
         for fold in np.unique(folds):
             held_out = folds == fold
-            weights, bias = logistic_regression(features[~held_out], truth[~held_out], penalty, weight)
-            logits = features[held_out] @ weights + bias
-            total += float((np.logaddexp(0.0, logits) - truth[held_out] * logits).sum())
+            rest = ~held_out
+            slope, bias = logistic_regression(features[rest], truth[rest], penalty, weights[rest])
+            logits = features[held_out] @ slope + bias
+            total += float(weights[held_out] @ (np.logaddexp(0.0, logits) - truth[held_out] * logits))
         return total
 
     return min(PENALTIES, key=loss)

@@ -7,8 +7,9 @@ import pytest
 
 from models.spec import AudioInput, VideoInput
 from tests.synthesis import Video, number_of
-from trainer.config import Augment, Data
+from trainer.config import Augment, Data, TrainConfig
 from trainer.data.augment import training_sample
+from trainer.data.dataset import VideoSet
 from trainer.data.rolls import ClipCache, Roll, RollShape
 
 VIDEO = VideoInput(frames=4, frame_rate_hz=5, height=40, width=60)
@@ -123,3 +124,62 @@ def test_the_same_seed_gives_the_same_sample() -> None:
         for _ in range(2)
     )
     assert first.clip.equal(second.clip)
+
+
+def write_manifest(file: Path, rows: list[tuple[str, str, str]]) -> None:
+    file.write_text("path,label,group\n" + "".join(f"{','.join(row)}\n" for row in rows))
+    for name, _, _ in rows:
+        (file.parent / name).write_bytes(b"never decoded here")
+
+
+def two_sets(root: Path, **further: object) -> VideoSet:
+    write_manifest(root / "main.csv", [("0.mp4", "fight|crowd", "a"), ("1.mp4", "calm", "b")])
+    write_manifest(
+        root / "other.csv",
+        [("2.mp4", "punch", "c"), ("3.mp4", "hug", "d"), ("4.mp4", "sport", "e"), ("5.mp4", "hug", "d")],
+    )
+    config = {
+        "name": "tiny",
+        "version": "0.0.1",
+        "role": "filter",
+        "data": {"root": root, "manifest": "main.csv", "also": [{"manifest": "other.csv", **further}]},
+        "labels": [
+            {"name": "violence", "positives": ["fight"]},
+            {"name": "crowd", "positives": ["crowd"]},
+        ],
+        "video": {"frames": 4, "frame_rate_hz": 8, "height": 32, "width": 32},
+        "architecture": {"name": "r2plus1d"},
+    }
+    return VideoSet.read(TrainConfig.model_validate(config), ClipCache(root / "cache"))
+
+
+def test_sets_are_joined_with_their_own_labels_and_weight(tmp_path: Path) -> None:
+    videos = two_sets(
+        tmp_path,
+        weight=0.3,
+        positives={"violence": ["punch"]},
+        unknown=["crowd"],
+        leave_out=["sport"],
+    )
+    assert [example.label for example in videos.examples] == ["fight|crowd", "calm", "punch", "hug", "hug"]
+    assert videos.sets.tolist() == [0, 0, 1, 1, 1]
+    assert videos.weights == pytest.approx([1, 1, 0.2, 0.2, 0.2])
+    assert videos.targets[:, 0].tolist() == [1, 0, 1, 0, 0]
+    assert videos.targets[:2, 1].tolist() == [1, 0]
+    assert np.isnan(videos.targets[2:, 1]).all()
+
+
+@pytest.mark.parametrize(
+    ("further", "message"),
+    [
+        ({"leave_out": ["hugs"]}, r"other.csv: no example is labelled hugs"),
+        ({"positives": {"violence": ["kick"]}}, r"other.csv: no example is labelled kick"),
+        ({"positives": {"fights": ["punch"]}}, r"other.csv: no such label: fights"),
+        ({"leave_out": ["punch", "hug", "sport"]}, r"other.csv: leave_out leaves no example"),
+    ],
+)
+def test_a_further_set_that_does_not_fit_is_named(
+    further: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        two_sets(tmp_path, **further)

@@ -58,7 +58,8 @@ def config(**distil: object) -> TrainConfig:
 def videos(tmp_path: Path, **distil: object) -> Synthetic:
     examples = tuple(Example(Path(f"{i}.mp4"), "moving", f"source{i // 2}", str(i % 4)) for i in range(COUNT))
     targets = np.arange(COUNT, dtype=np.float32)[:, None] % 2
-    return Synthetic(config(**distil), ClipCache(tmp_path), examples, targets)
+    weights, sets = np.ones(COUNT), np.zeros(COUNT, np.int64)
+    return Synthetic(config(**distil), ClipCache(tmp_path), examples, targets, weights, sets)
 
 
 @pytest.fixture
@@ -138,8 +139,9 @@ def test_features_bring_a_layer_of_their_own_that_learns_with_the_student() -> N
 
 def test_targets_between_label_and_teacher(tmp_path: Path) -> None:
     said = Lessons(np.zeros((COUNT, 1), np.float32), np.zeros((COUNT, 0), np.float32))
-    soft = soft_targets(videos(tmp_path, soft=0.5), said)
-    assert soft.targets[:2, 0].tolist() == [0.25, 0.75]
+    given = videos(tmp_path, soft=0.5)
+    given.targets[2] = np.nan  # not known
+    assert soft_targets(given, said).targets[:3, 0].tolist() == [0.25, 0.75, 0.5]
 
 
 def test_a_teacher_of_something_else_is_named(tmp_path: Path) -> None:

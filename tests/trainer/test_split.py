@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests import parts
 from trainer.data.manifest import Example, read_manifest
-from trainer.data.split import grouped_folds
+from trainer.data.split import grouped_folds, with_further
 
 
 def example(index: int, label: str, group: str, fold: str = "") -> Example:
@@ -69,3 +69,36 @@ def test_the_folds_of_the_violence_set_hold() -> None:
     splits = grouped_folds(examples, 5)
     assert len(examples) == 300
     assert [split.name for split in splits] == ["1", "2", "3", "4", "5"]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 11)), min_size=30, max_size=90))
+def test_further_sets_never_bring_a_tested_source_into_training(rows: list[tuple[int, int]]) -> None:
+    """Sets share sources, as two sizes of the same clips do."""
+    rows.sort()
+    sets = [number for number, _ in rows]
+    examples = [example(i, "yn"[i % 2], f"g{group}") for i, (_, group) in enumerate(rows)]
+    main = [example for example, number in zip(examples, sets, strict=True) if number == 0]
+    if len({example.group for example in main}) < 4:
+        return
+    plain = grouped_folds(main, 3)
+    splits = with_further(plain, examples, sets)
+    assert [split.test for split in splits] == [split.test for split in plain]
+    for split in splits:
+        train, test = ({examples[i].group for i in side} for side in (split.train, split.test))
+        assert not train & test
+        assert not {*split.train} & {*split.aside}
+        assert all(sets[i] for i in split.aside)
+        seen = {*split.train, *split.test, *split.aside}
+        assert all(examples[i].group in test for i in range(len(rows)) if i not in seen)
+
+
+def test_of_each_further_set_a_fold_is_put_aside_by_source() -> None:
+    examples = [example(i, "yn"[i % 2], f"main{i // 2}") for i in range(12)]
+    examples += [example(12 + i, "n", f"other{i // 3}") for i in range(18)]
+    sets = [0] * 12 + [1] * 18
+    splits = with_further(grouped_folds(examples[:12], 3), examples, sets)
+    assert sorted(i for split in splits for i in split.aside) == list(range(12, 30))
+    for split in splits:
+        assert len(split.aside) == 6
+        assert not {examples[i].group for i in split.aside} & {examples[i].group for i in split.train}

@@ -10,10 +10,28 @@ from models.spec import Name
 from trainer.config.base import Section, Share
 
 
+class FurtherSet(Section):
+    """Examples that are learnt from beside the set that is reported on.
+
+    Each fold's network leaves a fold of them out as well, by group; those tell what the network says of
+    footage from elsewhere.
+    """
+
+    manifest: Path = Field(description="as the main set's, relative to root")
+    note: str = Field("", description="what the set is, for the model card")
+    weight: float = Field(1.0, gt=0, description="of all its examples together; the main set's is 1")
+    positives: dict[Name, tuple[str, ...]] = Field(
+        default_factory=dict, description="by name of a target: labels that mean yes; all others mean no"
+    )
+    unknown: tuple[Name, ...] = Field((), description="targets of which the set says nothing")
+    leave_out: tuple[str, ...] = Field((), description="labels whose examples are not used")
+
+
 class Data(Section):
     root: Path = Field(Path("data"), description="folder that the manifest's paths are relative to")
     manifest: Path = Field(description="CSV with path, label, group and perhaps fold; relative to root")
     note: str = Field("", description="what the set is, for the model card")
+    also: tuple[FurtherSet, ...] = ()
     folds: int = Field(5, ge=2, description="number of grouped folds where the manifest fixes none")
     roll_seconds: float = Field(6.0, gt=0, description="how much of a video training draws clips from")
     oversampling: int = Field(2, ge=1, le=4, description="frames decoded for each frame of the input")

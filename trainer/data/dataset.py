@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from models.spec import AudioInput
-from trainer.config import TrainConfig
+from trainer.config import FurtherSet, TrainConfig
 from trainer.data.augment import Sample, training_sample
 from trainer.data.manifest import Example, read_manifest
 from trainer.data.rolls import ClipCache, Clips, RollShape
+from trainer.data.split import Split, grouped_folds, with_further
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Batch:
     """
 
     inputs: Mapping[str, Tensor]
-    targets: Tensor  # (N, L) float32, 0 or 1
+    targets: Tensor  # (N, L) float32, 0 to 1; nan: not known, and not learnt from
     members: npt.NDArray[np.int64]  # (N,): the example that each clip comes from
 
     def __len__(self) -> int:
@@ -42,13 +43,36 @@ class VideoSet:
 
     config: TrainConfig
     cache: ClipCache
-    examples: tuple[Example, ...]
-    targets: npt.NDArray[np.float32]  # (examples, L)
+    examples: tuple[Example, ...]  # of the main set, then of each further one
+    targets: npt.NDArray[np.float32]  # (examples, L); nan: not known
+    weights: npt.NDArray[np.float64]  # (examples,), 1 for those of the main set
+    sets: npt.NDArray[np.int64]  # (examples,): 0 is the main set, which is reported on
 
     @staticmethod
     def read(config: TrainConfig, cache: ClipCache) -> VideoSet:
-        examples = read_manifest(config.data.root / config.data.manifest, config.data.root)
-        return VideoSet(config, cache, examples, _targets(config, examples))
+        root = config.data.root
+        main = read_manifest(root / config.data.manifest, root)
+        examples, targets = [*main], [_targets(config, main)]
+        weights, sets = [np.ones(len(main))], [np.zeros(len(main), np.int64)]
+        for number, further in enumerate(config.data.also, 1):
+            those = _kept(read_manifest(root / further.manifest, root), further)
+            examples += those
+            targets.append(_further_targets(config, further, those))
+            weights.append(np.full(len(those), further.weight * len(main) / len(those)))
+            sets.append(np.full(len(those), number))
+        return VideoSet(
+            config,
+            cache,
+            tuple(examples),
+            np.concatenate(targets),
+            np.concatenate(weights),
+            np.concatenate(sets),
+        )
+
+    def splits(self) -> tuple[Split, ...]:
+        """By group; see ``trainer.data.split``."""
+        main = grouped_folds(self.examples[: int((self.sets == 0).sum())], self.config.data.folds)
+        return with_further(main, self.examples, self.sets.tolist())
 
     def decode_all(self, log: Callable[[str], None]) -> None:
         """Fill the cache, so that processes that train side by side only read it."""
@@ -93,13 +117,40 @@ class VideoSet:
 
 
 def _targets(config: TrainConfig, examples: Sequence[Example]) -> npt.NDArray[np.float32]:
-    known = {example.label for example in examples}
+    known = frozenset[str]().union(*(example.labels for example in examples))
     for target in config.labels:
         absent = set(target.positives) - known
         if absent:
             raise ValueError(f"label {target.name}: no example is labelled {', '.join(sorted(absent))}")
-    rows = [[example.label in target.positives for target in config.labels] for example in examples]
+    rows = [[bool(example.labels & {*target.positives}) for target in config.labels] for example in examples]
     return np.asarray(rows, np.float32)
+
+
+def _kept(examples: Sequence[Example], further: FurtherSet) -> list[Example]:
+    known = frozenset[str]().union(*(example.labels for example in examples))
+    named = {*further.leave_out}.union(*further.positives.values())
+    if named - known:
+        raise ValueError(f"{further.manifest}: no example is labelled {', '.join(sorted(named - known))}")
+    kept = [example for example in examples if not example.labels & {*further.leave_out}]
+    if not kept:
+        raise ValueError(f"{further.manifest}: leave_out leaves no example")
+    return kept
+
+
+def _further_targets(
+    config: TrainConfig, further: FurtherSet, examples: Sequence[Example]
+) -> npt.NDArray[np.float32]:
+    names = [target.name for target in config.labels]
+    strange = ({*further.positives} | {*further.unknown}) - {*names}
+    if strange:
+        raise ValueError(f"{further.manifest}: no such label: {', '.join(sorted(strange))}")
+    columns = [
+        [np.nan] * len(examples)
+        if name in further.unknown
+        else [bool(example.labels & {*further.positives.get(name, ())}) for example in examples]
+        for name in names
+    ]
+    return np.asarray(columns, np.float32).T
 
 
 def _collated(

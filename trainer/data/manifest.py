@@ -1,7 +1,7 @@
 """Manifests: CSV files with the columns ``path``, ``label``, ``group`` and, where folds are fixed, ``fold``.
 
-Further columns are ignored. ``path`` is relative to the data folder; ``group`` names the source that a
-clip was cut from.
+``label`` may hold several, as in ``fight|crowd``; further columns are ignored. ``path`` is relative to the
+data folder; ``group`` names the source that a clip was cut from.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ class Example:
     label: str
     group: str
     fold: str  # empty: not fixed
+
+    @property
+    def labels(self) -> frozenset[str]:
+        return frozenset(part.strip() for part in self.label.split("|"))
 
 
 def read_manifest(manifest: Path, root: Path) -> tuple[Example, ...]:

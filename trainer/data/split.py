@@ -17,6 +17,7 @@ class Split:
     name: str
     train: tuple[int, ...]
     test: tuple[int, ...]
+    aside: tuple[int, ...] = ()  # of further sets, not in ``train`` either
 
 
 def grouped_folds(examples: Sequence[Example], count: int) -> tuple[Split, ...]:
@@ -33,6 +34,29 @@ def grouped_folds(examples: Sequence[Example], count: int) -> tuple[Split, ...]:
     for split in splits:
         _check_disjoint(split, examples)
     return splits
+
+
+def with_further(
+    splits: Sequence[Split], examples: Sequence[Example], sets: Sequence[int]
+) -> tuple[Split, ...]:
+    """The splits of set 0, each with the examples of further sets: a fold of every set is put aside.
+
+    What shares a group with the fold that is tested is neither learnt from nor put aside.
+    """
+    folds = [""] * len(examples)
+    for number in sorted(set(sets) - {0}):
+        members = [index for index, of in enumerate(sets) if of == number]
+        own = _balanced([examples[i] for i in members], len(splits))
+        for index, name in zip(members, own, strict=True):
+            folds[index] = name
+    found = []
+    for fold, split in enumerate(splits, 1):
+        tested = {examples[index].group for index in split.test}
+        free = [i for i, example in enumerate(examples) if sets[i] and example.group not in tested]
+        aside = tuple(index for index in free if folds[index] == str(fold))
+        train = split.train + tuple(index for index in free if folds[index] != str(fold))
+        found.append(Split(split.name, train, split.test, aside))
+    return tuple(found)
 
 
 def _split(name: str, folds: Sequence[str]) -> Split:

@@ -93,7 +93,7 @@ class _Run:
         self.fabric, self.videos, self.seed, self.start, self.kept = fabric, videos, seed, start, kept
         self.config = videos.config.fit
         members, self.held_back = inner_split(videos.examples, chosen, self.config.validation)
-        self.plan = Plan.of(members, videos.targets, self.config, seed, fabric.world_size)
+        self.plan = Plan.of(members, videos.targets, videos.weights, self.config, seed, fabric.world_size)
         self.total = self.plan.steps * self.config.epochs
         self.state = State(fabric, start, objective, self.config)
         self.logs: Sequence[Sink] = ()

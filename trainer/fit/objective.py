@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,9 +30,14 @@ def objective_of(config: Fit) -> Objective:
 
 
 def binary(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-    """Each of (N, L) labels by itself; targets 0 and 1 become ``smoothing`` and 1 - ``smoothing``."""
-    softened = targets * (1.0 - 2.0 * smoothing) + smoothing
-    return functional.binary_cross_entropy_with_logits(logits, softened)
+    """Each of (N, L) labels by itself; targets 0 and 1 become ``smoothing`` and 1 - ``smoothing``.
+
+    What is not known (nan) counts as right.
+    """
+    known = ~torch.isnan(targets)
+    softened = torch.where(known, targets, 0.5) * (1.0 - 2.0 * smoothing) + smoothing
+    losses = functional.binary_cross_entropy_with_logits(logits, softened, reduction="none")
+    return (losses * known).mean()
 
 
 def categorical(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:

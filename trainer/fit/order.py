@@ -34,7 +34,12 @@ class Plan:
 
     @staticmethod
     def of(
-        examples: Sequence[int], targets: npt.NDArray[np.float32], config: Fit, seed: int, processes: int
+        examples: Sequence[int],
+        targets: npt.NDArray[np.float32],
+        weights: Weights,
+        config: Fit,
+        seed: int,
+        processes: int,
     ) -> Plan:
         """Raises ValueError if a batch is too small to be shared out."""
         # Two for each part, for norms that take statistics.
@@ -44,8 +49,11 @@ class Plan:
                 f"a batch of {most} examples cannot be shared out: {processes} process(es) and "
                 f"fit.accumulate {config.accumulate} need {least}, two for each part"
             )
-        weights = balancing_weights(targets[list(examples)]) if config.balanced else None
-        return Plan(tuple(examples), weights, seed, config.batch, least)
+        own = weights[list(examples)]
+        if config.balanced:
+            own = own * balancing_weights(targets[list(examples)])
+        alike = bool(np.all(own == own[0]))
+        return Plan(tuple(examples), None if alike else own, seed, config.batch, least)
 
     @property
     def steps(self) -> int:
