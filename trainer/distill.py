@@ -45,7 +45,10 @@ def _pupil_of(teacher: TrainConfig, path: Path, videos: VideoSet) -> VideoSet:
     if teacher.labels != config.labels or teacher.data.manifest != config.data.manifest:
         raise ValueError(f"distil.teachers: {path} has other labels or another manifest than {config.name}")
     data = teacher.data.model_copy(update={"root": config.data.root})
-    return VideoSet.read(teacher.model_copy(update={"data": data}), videos.cache)
+    read = VideoSet.read(teacher.model_copy(update={"data": data}), videos.cache)
+    if read.examples != videos.examples:
+        raise ValueError(f"distil.teachers: {path} learns from other sets than {config.name}")
+    return read
 
 
 def lessons(videos: VideoSet, chosen: Sequence[int], train: Train) -> Lessons:
@@ -154,10 +157,14 @@ class Distilled(nn.Module):
 
 
 def soft_targets(videos: VideoSet, lessons: Lessons) -> VideoSet:
-    """The examples with targets between labels and teachers' answers, for what fits in closed form."""
+    """The examples with targets between labels and teachers' answers, for what fits in closed form.
+
+    Where the label is not known, the answer stands alone.
+    """
     soft = videos.config.distil.soft
     answers = 1.0 / (1.0 + np.exp(-np.clip(np.nan_to_num(lessons.logits), -30.0, 30.0)))
-    return replace(videos, targets=((1.0 - soft) * videos.targets + soft * answers).astype(np.float32))
+    mixed = (1.0 - soft) * videos.targets + soft * answers
+    return replace(videos, targets=np.where(np.isnan(mixed), answers, mixed).astype(np.float32))
 
 
 def _rows(by_index: dict[int, Rows], count: int) -> Rows:
