@@ -1,0 +1,73 @@
+"""``sluice evaluate``: a report of installed artifacts from their held-out scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from models.spec import write_spec
+from trainer.config import ConfigError
+from trainer.evaluation.held_out import HeldOutError, read_held_out
+from trainer.evaluation.summary import Artifact, Summary, read_artifact, summarise
+from trainer.gates import METRICS_FILE
+
+FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+
+
+@click.command()
+@click.option("--filter", "light", type=FOLDER, required=True, help="Folder of the filter's artifact.")
+@click.option("--escalation", "heavy", type=FOLDER, help="Folder of the escalation model's artifact.")
+@click.option(
+    "--baseline",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Held-out scores to compare with, of the same videos and folds.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the report.")
+@click.option(
+    "--write-bands", is_flag=True, help="Put the band chosen for the cascade into the filter's artifact."
+)
+def evaluate(light: Path, heavy: Path | None, baseline: Path | None, out: Path, write_bands: bool) -> None:
+    """Report what held-out scores say: no data and no torch are needed."""
+    if write_bands and heavy is None:
+        raise click.UsageError("--write-bands chooses a band for two models: name --escalation")
+    try:
+        artifacts = tuple(read_artifact(folder) for folder in (light, heavy) if folder is not None)
+        scores = read_held_out(baseline) if baseline else None
+        summary = summarise(artifacts[0], artifacts[1] if heavy else None, scores)
+        from trainer.report.page import write_report  # matplotlib is slow to come
+
+        page = write_report(summary, artifacts, out)
+    except (HeldOutError, ConfigError) as error:
+        raise click.ClickException(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error}; install the extra: pip install 'sluice[trainer]'") from error
+    if write_bands:
+        put_band(light, artifacts[0], summary)
+    if summary.together:
+        click.echo(summary.together.verdict)
+    click.echo(f"wrote {page}")
+
+
+def put_band(folder: Path, light: Artifact, summary: Summary) -> None:
+    """The chosen band into ``spec.json`` and ``metrics.json``; the weights stay as they are."""
+    together = summary.together
+    assert together is not None
+    band = together.choice.band
+    labels = [
+        label.model_copy(update={"band": band}) if label.name == summary.label else label
+        for label in light.spec.labels
+    ]
+    metrics = json.loads((folder / METRICS_FILE).read_text())
+    for label in metrics["labels"]:
+        if label["name"] == summary.label:
+            label["band"] = list(band)
+    metrics["cascade"] = {
+        "recall_lost": together.choice.recall_lost,
+        "cost": together.choice.cost,
+        "met": together.choice.met,
+        "verdict": together.verdict,
+    }
+    (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n")
+    write_spec(folder, light.spec.model_copy(update={"labels": tuple(labels)}))

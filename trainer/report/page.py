@@ -1,0 +1,67 @@
+"""``report.html``, one file with its pictures inside, ``report.json`` and the PNGs."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from trainer.evaluation.summary import Artifact, Summary
+from trainer.report.plots import draw_all
+
+PAGE_FILE, FIGURES_FILE = "report.html", "report.json"
+
+
+def write_report(summary: Summary, artifacts: tuple[Artifact, ...], folder: Path) -> Path:
+    """Into ``folder``, which is made; returns the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = figures(summary)
+    (folder / FIGURES_FILE).write_text(json.dumps(found, indent=2) + "\n")
+    pictures = [
+        (text, base64.b64encode((folder / name).read_bytes()).decode())
+        for name, text in draw_all(summary, folder).items()
+    ]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"percent": _percent, "range_percent": _range_percent, "range": _range}
+    page = environment.get_template("page.html").render(
+        summary=summary, artifacts=artifacts, pictures=pictures
+    )
+    (folder / PAGE_FILE).write_text(page)
+    return folder / PAGE_FILE
+
+
+def figures(summary: Summary) -> dict[str, Any]:
+    """What ``report.json`` holds: everything but the scores themselves."""
+    return {
+        "label": summary.label,
+        "videos": summary.videos,
+        "sources": summary.sources,
+        "positives": summary.positives,
+        "chance": summary.chance,
+        "models": [
+            {"name": spec.name, "version": spec.version, **asdict(judged)} for spec, judged in summary.models
+        ],
+        "rows": [asdict(row) for row in summary.rows],
+        "comparisons": [asdict(each) for each in summary.comparisons],
+        "cascade": asdict(summary.together) if summary.together else None,
+    }
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f} %"
+
+
+def _range_percent(interval: tuple[float, float]) -> str:
+    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
+
+
+def _range(interval: tuple[float, float], form: str = "{:.3f}") -> str:
+    return f"{form.format(interval[0])} to {form.format(interval[1])}"
