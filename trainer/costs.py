@@ -16,11 +16,22 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.architectures import registry
+from models.architectures.attention_groups import attention_pairs
+from models.architectures.vit import Attention, PatchGrid
 from models.spec import AudioInput, VideoInput
 
 REFERENCE_VIDEO = VideoInput(frames=16, frame_rate_hz=8, height=224, width=224)
 REFERENCE_AUDIO = AudioInput(frames=200)
 REFERENCE_LABELS = 20
+
+# Pairs of tokens for each head and block; F frames, S patches of a frame.
+ATTENTIONS = {
+    "space": "F (S + 1)^2",
+    "joint": "(F S + 1)^2",
+    "divided": "S F^2 + F (S + 1)^2",
+    "sparse": "4 (F S / 4 + 1)^2 + 8 (F S / 8 + 1)^2",
+}
+ATTENTION_FRAMES = (8, 16, 32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,4 +91,48 @@ def reference_costs() -> dict[str, Any]:
             "labels": REFERENCE_LABELS,
         },
         "networks": networks,
+    }
+
+
+def compared_pairs(network: nn.Module, clip: Tensor) -> int:
+    """Pairs of tokens that all attentions compare for one clip and head, by the tensors that they get."""
+    lengths: list[int] = []
+    hooks = [
+        module.register_forward_pre_hook(
+            lambda _, inputs: lengths.append(inputs[0].shape[0] * inputs[0].shape[1] ** 2)
+        )
+        for module in network.modules()
+        if isinstance(module, Attention)
+    ]
+    try:
+        network.eval()(clip)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(lengths)
+
+
+def attention_costs() -> dict[str, Any]:
+    """TimeSformer's attentions at the paper's size and with longer clips: formula beside count."""
+    rows = [
+        {"frames": frames, **_attention_cost(name, frames)}
+        for name in ATTENTIONS
+        for frames in ATTENTION_FRAMES
+    ]
+    return {"height": 224, "width": 224, "patch": 16, "dimension": 768, "blocks": 1, "rows": rows}
+
+
+def _attention_cost(name: str, frames: int) -> dict[str, Any]:
+    video = VideoInput(frames=frames, frame_rate_hz=8, height=224, width=224)
+    with torch.device("meta"):
+        network = registry.build("timesformer", {"attention": name, "depth": 1}, video, REFERENCE_LABELS)
+        clip = torch.zeros((1, *video.clip_shape), dtype=torch.uint8)
+        counted = compared_pairs(network, clip)
+        whole = cost_of(network, {"clips": clip}).giga_operations
+    return {
+        "attention": name,
+        "formula": ATTENTIONS[name],
+        "pairs_by_formula": attention_pairs(name, PatchGrid.of(video, 16)),
+        "pairs_counted": counted,
+        "giga_operations_with_one_block": round(whole, 3),
     }

@@ -2,7 +2,8 @@
 
 Feichtenhofer et al. 2019 (arXiv 1812.03982). Parameter names and shapes are PyTorchVideo's:
 ``SlowFast(SLOWFAST_R50, labels=400)`` takes the state dict of ``slowfast_r50`` unchanged and gives the same
-logits. The audio-visual network of ``models.architectures.audiovisual`` uses the trunk and replaces the head.
+logits. Depth 18 has a ResNet-18's blocks, two convolutions each. The audio-visual network of
+``models.architectures.audiovisual`` uses the trunk and replaces the head.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from torch import Tensor, nn
 
 from models.architectures.frames import KINETICS, NormaliseClips
 
-BLOCKS_PER_STAGE = {18: (1, 1, 1, 1), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 SPATIAL_STRIDES = (1, 2, 2, 2)
-# Temporal kernel of each stage's first convolution: the slow pathway looks over time only late.
+# Temporal kernel of the first convolution of each stage's blocks: the slow pathway looks over time only late.
 SLOW_KERNELS = (1, 1, 3, 3)
 FAST_KERNELS = (3, 3, 3, 3)
 
@@ -37,6 +38,15 @@ class SlowFastConfig:
             raise ValueError(f"depth must be one of {sorted(BLOCKS_PER_STAGE)}, got {self.depth}")
         if self.width % self.beta:
             raise ValueError(f"width {self.width} must be a multiple of beta {self.beta}")
+
+    @property
+    def branch(self) -> Branch:
+        """What the residual blocks compute, as in image networks of this depth."""
+        return Basic if self.depth == 18 else Bottleneck
+
+    def stage(self, index: int) -> int:
+        """Channels of the slow pathway after a stage, from 0; -1 is the stem."""
+        return self.width if index < 0 else self.width * self.branch.expansion * 2**index
 
     def fast(self, width: int) -> int:
         return width // self.beta
@@ -70,8 +80,11 @@ class Stem(nn.Module):
 class Bottleneck(nn.Module):
     """Tx1x1 narrow, 1x3x3, 1x1x1 wide."""
 
-    def __init__(self, width_in: int, inner: int, width: int, temporal_kernel: int, stride: int) -> None:
+    expansion = 4
+
+    def __init__(self, width_in: int, width: int, temporal_kernel: int, stride: int) -> None:
         super().__init__()
+        inner = width // self.expansion
         time = (temporal_kernel, 1, 1)
         self.conv_a = nn.Conv3d(width_in, inner, time, padding=(temporal_kernel // 2, 0, 0), bias=False)
         self.norm_a = nn.BatchNorm3d(inner)
@@ -90,17 +103,46 @@ class Bottleneck(nn.Module):
         return widened
 
 
-class ResBlock(nn.Module):
-    """A bottleneck (branch 2) and its shortcut (branch 1, a projection only where the shape changes)."""
+class Basic(nn.Module):
+    """Tx3x3, 1x3x3: the two convolutions of a ResNet-18's block."""
 
-    def __init__(self, width_in: int, inner: int, width: int, temporal_kernel: int, stride: int) -> None:
+    expansion = 1
+
+    def __init__(self, width_in: int, width: int, temporal_kernel: int, stride: int) -> None:
+        super().__init__()
+        self.conv_a = nn.Conv3d(
+            width_in,
+            width,
+            (temporal_kernel, 3, 3),
+            stride=(1, stride, stride),
+            padding=(temporal_kernel // 2, 1, 1),
+            bias=False,
+        )
+        self.norm_a = nn.BatchNorm3d(width)
+        self.conv_b = nn.Conv3d(width, width, (1, 3, 3), padding=(0, 1, 1), bias=False)
+        self.norm_b = nn.BatchNorm3d(width)
+        self.activation = nn.ReLU(inplace=True)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        hidden = self.activation(self.norm_a(self.conv_a(frames)))
+        result: Tensor = self.norm_b(self.conv_b(hidden))
+        return result
+
+
+Branch = type[Bottleneck] | type[Basic]
+
+
+class ResBlock(nn.Module):
+    """A transformation (branch 2) and its shortcut (branch 1, a projection only where the shape changes)."""
+
+    def __init__(self, width_in: int, width: int, temporal_kernel: int, stride: int, branch: Branch) -> None:
         super().__init__()
         self.branch1_conv: nn.Module = nn.Identity()
         self.branch1_norm: nn.Module = nn.Identity()
         if width_in != width or stride != 1:
             self.branch1_conv = nn.Conv3d(width_in, width, 1, stride=(1, stride, stride), bias=False)
             self.branch1_norm = nn.BatchNorm3d(width)
-        self.branch2 = Bottleneck(width_in, inner, width, temporal_kernel, stride)
+        self.branch2 = branch(width_in, width, temporal_kernel, stride)
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -112,11 +154,18 @@ class ResBlock(nn.Module):
 class ResStage(nn.Module):
     """``depth`` residual blocks; the first halves height and width if ``stride`` is 2."""
 
-    def __init__(self, width_in: int, width: int, depth: int, temporal_kernel: int, stride: int) -> None:
+    def __init__(
+        self,
+        width_in: int,
+        width: int,
+        depth: int,
+        temporal_kernel: int,
+        stride: int,
+        branch: Branch = Bottleneck,
+    ) -> None:
         super().__init__()
-        inner = width // 4
-        first = ResBlock(width_in, inner, width, temporal_kernel, stride)
-        rest = (ResBlock(width, inner, width, temporal_kernel, 1) for _ in range(depth - 1))
+        first = ResBlock(width_in, width, temporal_kernel, stride, branch)
+        rest = (ResBlock(width, width, temporal_kernel, 1, branch) for _ in range(depth - 1))
         self.res_blocks = nn.Sequential(first, *rest)
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -179,7 +228,7 @@ class SlowFast(nn.Module):
         super().__init__()
         self.config = config
         self.normalise = NormaliseClips(KINETICS)
-        widest = 32 * config.width
+        widest = config.stage(3)
         self.features = widest + config.fast(widest)
         steps = [_stems(config), *(_stages(config, index) for index in range(4))]
         # Step 5 of PyTorchVideo's network is its pooling, which has no parameters.
@@ -204,11 +253,10 @@ def _stems(config: SlowFastConfig) -> Pathways:
 
 
 def _stages(config: SlowFastConfig, index: int) -> Pathways:
-    width_in = config.width if index == 0 else config.width * 2 ** (index + 1)
-    width = config.width * 2 ** (index + 2)
+    width_in, width, branch = config.stage(index - 1), config.stage(index), config.branch
     depth, stride = BLOCKS_PER_STAGE[config.depth][index], SPATIAL_STRIDES[index]
     return Pathways(
-        ResStage(config.fused(width_in), width, depth, SLOW_KERNELS[index], stride),
-        ResStage(config.fast(width_in), config.fast(width), depth, FAST_KERNELS[index], stride),
+        ResStage(config.fused(width_in), width, depth, SLOW_KERNELS[index], stride, branch),
+        ResStage(config.fast(width_in), config.fast(width), depth, FAST_KERNELS[index], stride, branch),
         None if index == 3 else FastToSlow(config, width),
     )

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,15 +130,17 @@ def _trial(videos: VideoSet, splits: Sequence[Split], *, exits: bool) -> Trial:
     videos.decode_all(lambda line: None)
     begun_s = time.process_time()
     for split in splits:
-        seen = losses.setdefault(split.name, [])
-        network = fit(
-            videos, split.train, videos.config.fit.seed, lambda _, loss, seen=seen: seen.append(loss)
-        )
+        losses[split.name] = []
+        network = fit(videos, split.train, videos.config.fit.seed, partial(_note, losses[split.name]))
         for index, logits in zip(split.test, score(network, videos, split.test), strict=True):
             scores[index], folds[index] = logits.mean(0), split.name
         if exits:
             exit_logits += _of_exits(network, videos, split.test)
     return Trial(scores, folds, losses, exit_logits, time.process_time() - begun_s)
+
+
+def _note(losses: list[float], epoch: int, loss: float) -> None:
+    losses.append(loss)
 
 
 def _of_exits(network: nn.Module, videos: VideoSet, chosen: Sequence[int]) -> list[tuple[int, Logits]]:
