@@ -47,6 +47,7 @@ def train(config_file: Path, data: Path | None, cache: Path, artifacts: Path, jo
         from trainer.artifact import Installation
         from trainer.data.rolls import ClipCache
         from trainer.export import GateClosed
+        from trainer.report.page import report_on
         from trainer.run import train as run
     except ConfigError as error:
         raise click.ClickException(str(error)) from error
@@ -59,6 +60,7 @@ def train(config_file: Path, data: Path | None, cache: Path, artifacts: Path, jo
     except (ManifestError, GateClosed) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"installed {place}")
+    click.echo(f"wrote {report_on(place)}")
 
 
 main.add_command(zoo)

@@ -10,10 +10,11 @@ from typing import Any
 
 import jinja2
 
-from trainer.evaluation.summary import Artifact, Summary
+from trainer.evaluation.summary import Artifact, Summary, read_artifact, summarise
 from trainer.report.plots import draw_all
 
 PAGE_FILE, FIGURES_FILE = "report.html", "report.json"
+REPORT_FOLDER = "report"  # local: git ignores it
 
 
 def write_report(summary: Summary, artifacts: tuple[Artifact, ...], folder: Path) -> Path:
@@ -38,6 +39,12 @@ def write_report(summary: Summary, artifacts: tuple[Artifact, ...], folder: Path
     return folder / PAGE_FILE
 
 
+def report_on(folder: Path) -> Path:
+    """A report of one installed artifact, in its own folder; returns the page."""
+    artifact = read_artifact(folder)
+    return write_report(summarise(artifact), (artifact,), folder / REPORT_FOLDER)
+
+
 def figures(summary: Summary) -> dict[str, Any]:
     """What ``report.json`` holds: everything but the scores themselves."""
     return {
@@ -56,7 +63,7 @@ def figures(summary: Summary) -> dict[str, Any]:
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f} %"
+    return "" if value is None else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
 
 
 def _range_percent(interval: tuple[float, float]) -> str:

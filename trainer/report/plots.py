@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
@@ -20,7 +21,7 @@ from trainer.metrics import confusion, pr_curve, roc_curve
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
 COLOURS = (BLUE, ORANGE, GREEN, RED)
 BINS = 10
-STYLE = {
+STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -101,7 +102,7 @@ def _reliability(axes: Axes, summary: Summary) -> str:
 
 def _scores(axes: Axes, summary: Summary) -> str:
     name = _last(summary)
-    bins = np.linspace(0, 1, 21)
+    bins = np.linspace(0, 1, 21).tolist()
     for value, colour, hatch, label in ((0, BLUE, "", "negative"), (1, ORANGE, "//", "positive")):
         chosen = summary.scores[name][summary.truth == value]
         axes.hist(chosen, bins, color=colour, alpha=0.6, hatch=hatch, edgecolor="white", label=label)
