@@ -44,6 +44,10 @@ SPEED_RUNS = 15
 CONFIDENCES = (0.6, 0.7, 0.8, 0.9, 0.95)
 
 
+class Incomplete(ValueError):
+    """Some pairs have no result; the message names them and says why."""
+
+
 class Unfed(ValueError):
     """A network that takes what this set has not; the message names it."""
 
@@ -62,7 +66,8 @@ class Trial:
 def run(
     protocol: Protocol, root: Path, out: Path, cache: ClipCache, chosen: Sequence[tuple[str, str]], log: Log
 ) -> None:
-    """Every chosen (set, network) whose file is not there yet."""
+    """Every chosen (set, network) whose file is not there yet. Raises Incomplete if one could not be run."""
+    failed: list[str] = []
     for set_name, network_name in chosen:
         path = out / set_name / f"{network_name}.json"
         if path.exists():
@@ -70,12 +75,15 @@ def run(
             continue
         try:
             result = run_pair(protocol, set_name, network_name, root, cache)
-        except Unfed as refused:
-            log(f"{set_name} {network_name}: left out, {refused}")
+        except ValueError as error:  # of one network, of hours of them
+            failed.append(f"{set_name} {network_name}: {error}")
+            log(f"failed: {failed[-1]}")
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(result, indent=1) + "\n")
         log(f"{set_name} {network_name}: {_summary(result)}")
+    if failed:
+        raise Incomplete(f"{len(failed)} could not be run: {'; '.join(failed)}")
 
 
 def run_pair(
