@@ -95,8 +95,8 @@ def _reliability(axes: Axes, summary: Summary) -> str:
     axes.legend(loc="upper left")
     found = judged.figures
     return (
-        f"Share of positives against predicted probability of {name}; expected calibration error "
-        f"{found.calibration_error_before:.3f} before calibration and {found.calibration_error_after:.3f} after."
+        f"Share of positives against predicted probability of {name}; expected calibration error before "
+        f"calibration {found.calibration_error_before:.3f}, after {found.calibration_error_after:.3f}."
     )
 
 
@@ -123,7 +123,8 @@ def _confusion(axes: Axes, summary: Summary) -> str:
     axes.set_xticks([0, 1], ["no", "yes"])
     axes.set_yticks([0, 1], ["no", "yes"])
     axes.set(title=f"Videos by {name}", xlabel=f"said to be {summary.label}", ylabel="truth")
-    return f"Confusion of {name}: {negative} true negatives, {false} false alarms, {missed} missed, {found} found."
+    counts = f"{negative} true negatives, {false} false alarms, {missed} missed, {found} found"
+    return f"Confusion of {name}: {counts}."
 
 
 def _folds(axes: Axes, summary: Summary) -> str:
