@@ -14,6 +14,7 @@ from models.architectures import registry
 from models.spec import Label, ModelSpec, write_spec
 from trainer.card import card
 from trainer.config import TrainConfig
+from trainer.evaluation.elsewhere import ELSEWHERE_FILE, Elsewhere
 from trainer.evaluation.held_out import HELD_OUT_FILE, HeldOut
 from trainer.evaluation.judge import Evaluation
 from trainer.export import GateClosed
@@ -37,6 +38,16 @@ class Shipped:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What was found out about the networks of the folds."""
+
+    held_out: HeldOut  # of the main set
+    aside: HeldOut  # of the further ones
+    evaluation: Evaluation
+    elsewhere: tuple[Elsewhere, ...]
+
+
+@dataclass(frozen=True)
 class Installation:
     """Where artifacts go, and whether one that is worse than what it replaces may."""
 
@@ -46,8 +57,7 @@ class Installation:
 
 def write_artifact(
     config: TrainConfig,
-    held_out: HeldOut,
-    evaluation: Evaluation,
+    evidence: Evidence,
     shipped: Shipped,
     installation: Installation,
     log: Callable[[str], None],
@@ -56,6 +66,7 @@ def write_artifact(
 
     Raises GateClosed, and writes nothing, when INT8 loses too much or the version before was better.
     """
+    evaluation = evidence.evaluation
     replaced = replaced_by(config.name, installation.artifacts)
     unmeasured = _spec(config, evaluation, shipped)
     old = replaced.files if replaced else {}
@@ -73,10 +84,12 @@ def write_artifact(
         for variant in spec.variants:
             shutil.copyfile(shipped.files[variant.name], fresh / variant.file)
         write_spec(fresh, spec)
-        metrics = _metrics(config, evaluation, shipped, own)
+        metrics = _metrics(config, evidence, shipped, own)
         (fresh / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n")
-        held_out.write(fresh / HELD_OUT_FILE)
-        (fresh / CARD_FILE).write_text(card(config, spec, evaluation, own))
+        evidence.held_out.write(fresh / HELD_OUT_FILE)
+        if evidence.elsewhere:
+            evidence.aside.write(fresh / ELSEWHERE_FILE)
+        (fresh / CARD_FILE).write_text(card(config, spec, evaluation, own, evidence.elsewhere))
         if place.exists():
             shutil.rmtree(place)
         fresh.rename(place)
@@ -130,11 +143,12 @@ def _spec(config: TrainConfig, evaluation: Evaluation, shipped: Shipped) -> Mode
 
 
 def _metrics(
-    config: TrainConfig, evaluation: Evaluation, shipped: Shipped, speeds: tuple[Speed, ...]
+    config: TrainConfig, evidence: Evidence, shipped: Shipped, speeds: tuple[Speed, ...]
 ) -> dict[str, Any]:
     return {
         "config": config.model_dump(mode="json", exclude={"data": {"root"}}),  # one machine's path
-        "labels": [asdict(label) for label in evaluation.labels],
+        "labels": [asdict(label) for label in evidence.evaluation.labels],
+        "elsewhere": [asdict(found) for found in evidence.elsewhere],
         "export": {
             "largest_logit_difference": shipped.parity,
             "fp16_largest_logit_difference": shipped.half,

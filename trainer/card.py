@@ -6,15 +6,23 @@ from collections.abc import Sequence
 
 from models.spec import ModelSpec
 from trainer.config import TrainConfig
+from trainer.evaluation.elsewhere import Elsewhere
 from trainer.evaluation.judge import Evaluation, Judged
 from trainer.speed import Speed
 
 
-def card(config: TrainConfig, spec: ModelSpec, evaluation: Evaluation, speeds: Sequence[Speed]) -> str:
+def card(
+    config: TrainConfig,
+    spec: ModelSpec,
+    evaluation: Evaluation,
+    speeds: Sequence[Speed],
+    others: Sequence[Elsewhere] = (),
+) -> str:
     parts = (
         f"# {spec.name} {spec.version}\n\n{config.summary}",
         _what(config, spec),
         *(_figures(config, label) for label in evaluation.labels),
+        *([_elsewhere(others)] if others else []),
         _speed(speeds),
         _limits(),
     )
@@ -76,7 +84,12 @@ A fold's temperature and bias come from the other folds.
 | the same, INT8 | {found.int8_accuracy:.1%} | {found.int8_auc:.3f} |
 
 In brackets: 95 % interval by bootstrap over sources. Accuracy by fold: {spread}.
-Recall at 5 % false alarms: {found.recall_at_5_percent_false_alarms:.1%}.
+Average precision: {found.average_precision:.3f} ({_range(found.average_precision_interval, "{:.3f}")}).
+Recall at 1 % false alarms: {found.recall_at_1_percent_false_alarms:.1%} \
+({_range(found.recall_at_1_percent_interval, "{:.1%}")}), \
+at 5 %: {found.recall_at_5_percent_false_alarms:.1%} \
+({_range(found.recall_at_5_percent_interval, "{:.1%}")}), \
+pooled over the folds.
 Expected calibration error: {found.calibration_error_before:.3f} before calibration, \
 {found.calibration_error_after:.3f} after.
 
@@ -94,6 +107,27 @@ def _band(config: TrainConfig, label: Judged) -> str:
         f"{config.calibrate.false_alarms:.0%} of negative ones above it. "
         f"{label.figures.band_share:.0%} of the videos lie inside."
     )
+
+
+def _elsewhere(others: Sequence[Elsewhere]) -> str:
+    rows = "\n".join(
+        f"| {each.set} | {each.label} | {_part(each.flagged, each.negatives)} "
+        f"| {_part(each.found, each.positives)} |"
+        for each in others
+    )
+    return f"""## Footage from elsewhere
+
+Sets that were learnt from beside the one above. A fold of each was left out of every network, by source; here
+is what the networks say of it at the threshold. They are no measure of quality on these sets, but of false
+alarms where nobody filmed what the model was made for.
+
+| set | label | false alarms | found |
+|---|---|---|---|
+{rows}"""
+
+
+def _part(share: float | None, of: int) -> str:
+    return "" if share is None else f"{share:.0%} of {of}"
 
 
 def _speed(speeds: Sequence[Speed]) -> str:

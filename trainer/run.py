@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -24,12 +24,13 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from trainer.artifact import Installation, Shipped, write_artifact
+from trainer.artifact import Evidence, Installation, Shipped, write_artifact
 from trainer.config import TrainConfig
 from trainer.data.dataset import VideoSet
 from trainer.data.rolls import ClipCache
-from trainer.data.split import Split, grouped_folds
+from trainer.data.split import Split
 from trainer.distill import teachers_of
+from trainer.evaluation.elsewhere import Elsewhere, elsewhere
 from trainer.evaluation.held_out import HeldOut
 from trainer.evaluation.judge import Evaluation, evaluate
 from trainer.export import Feed, GateClosed, check_parity, export_onnx, feed, onnx_logits
@@ -42,6 +43,7 @@ from trainer.quantize import Agreement, check_agreement, quantise
 from trainer.variants import PRECISIONS, REFERENCE, Files, export_variants
 
 WHOLE = "everything"
+AGREEMENT_VIDEOS = 100  # on which the forms of the shipped network must agree
 HALF_FEEDS = 16  # videos: the CPU, which never serves FP16, is slow with it
 
 Task = TypeVar("Task")
@@ -64,14 +66,14 @@ class Trained:
 
     files: Files  # every variant of the network that ships, FP32 and INT8 of the others
     parity: float
-    scores: tuple[Logits, ...]  # of the held-out examples
+    scores: tuple[Logits, ...]  # of the held-out examples, then of those put aside
     int8_scores: tuple[Logits, ...]  # the same, by the quantised file
 
 
 def train(config: TrainConfig, cache: ClipCache, installation: Installation, jobs: int, log: Log) -> Path:
     """Returns the folder of the installed artifact."""
     videos = VideoSet.read(config, cache)
-    splits = grouped_folds(videos.examples, config.data.folds)
+    splits = videos.splits()
     whole = Split(WHOLE, tuple(range(len(videos.examples))), ())
     log(
         f"{len(videos.examples)} videos of {len({example.group for example in videos.examples})} sources, "
@@ -90,11 +92,14 @@ def train(config: TrainConfig, cache: ClipCache, installation: Installation, job
         for job, result in zip(todo, _in_processes(task, todo, jobs), strict=True):
             _log_result(job, result, videos, log)
             trained.append(result)
-        held_out = _held_out(videos, splits, trained)
+        held_out, aside = _held_out(videos, splits, trained)
         evaluation = evaluate(config, held_out)
         log(evaluation.summary())
-        shipped = _shipped(config, evaluation, trained[-1], [feed(videos.video(i)) for i in whole.train], log)
-        return write_artifact(config, held_out, evaluation, shipped, installation, log)
+        evidence = Evidence(held_out, aside, evaluation, _elsewhere(videos, aside, evaluation))
+        some = np.random.default_rng(config.fit.seed).permutation(len(videos.examples))[:AGREEMENT_VIDEOS]
+        feeds = [feed(videos.video(int(index))) for index in some]
+        shipped = _shipped(config, evaluation, trained[-1], feeds, log)
+        return write_artifact(config, evidence, shipped, installation, log)
 
 
 def _shipped(
@@ -150,7 +155,7 @@ def _trained(job: Job, config: TrainConfig, cache: ClipCache, work: Path) -> Tra
         export_onnx(network, max(batches, key=len), fp32)
         parity = check_parity(network, fp32, batches[:8], config.gate.parity)
         files = _files(job, fp32, [feed(batch) for batch in batches], config)
-        held_out: list[Feed] = [feed(videos.video(index)) for index in job.split.test]
+        held_out: list[Feed] = [feed(videos.video(i)) for i in (*job.split.test, *job.split.aside)]
         scores, int8_scores = (tuple(onnx_logits(file, held_out)) for file in (fp32, files["int8"]))
         return Trained(files, parity, scores, int8_scores)
 
@@ -186,22 +191,40 @@ def _progress_file(path: Path) -> Callable[[int, float], None]:
     return write
 
 
-def _held_out(videos: VideoSet, splits: Sequence[Split], trained: Sequence[Trained]) -> HeldOut:
-    """Every example once, scored by the network that never saw its fold."""
-    count = len(videos.examples)
-    scores: list[Logits] = [np.empty(0, np.float32)] * count
-    int8_scores = list(scores)
-    folds = [""] * count
+def _held_out(
+    videos: VideoSet, splits: Sequence[Split], trained: Sequence[Trained]
+) -> tuple[HeldOut, HeldOut]:
+    """Every example scored by the network that never saw its fold: the main set's, and the further ones'."""
+    scored: dict[int, tuple[str, Logits, Logits]] = {}
     for split, result in zip(splits, trained, strict=False):
-        for index, logits, int8_logits in zip(split.test, result.scores, result.int8_scores, strict=True):
-            scores[index], int8_scores[index], folds[index] = logits, int8_logits, split.name
+        order = (*split.test, *split.aside)
+        for index, logits, int8_logits in zip(order, result.scores, result.int8_scores, strict=True):
+            scored[index] = (split.name, logits, int8_logits)
+    main, further = ([i for i in sorted(scored) if bool(videos.sets[i]) is aside] for aside in (False, True))
+    return _as_held_out(videos, main, scored), _as_held_out(videos, further, scored)
+
+
+def _as_held_out(
+    videos: VideoSet, members: Sequence[int], scored: Mapping[int, tuple[str, Logits, Logits]]
+) -> HeldOut:
     root = videos.config.data.root
     return HeldOut(
         labels=tuple(target.name for target in videos.config.labels),
-        paths=tuple(example.path.relative_to(root).as_posix() for example in videos.examples),
-        groups=tuple(example.group for example in videos.examples),
-        folds=tuple(folds),
-        targets=videos.targets,
-        scores=tuple(scores),
-        int8_scores=tuple(int8_scores),
+        paths=tuple(videos.examples[i].path.relative_to(root).as_posix() for i in members),
+        groups=tuple(videos.examples[i].group for i in members),
+        folds=tuple(scored[i][0] for i in members),
+        targets=videos.targets[list(members)],
+        scores=tuple(scored[i][1] for i in members),
+        int8_scores=tuple(scored[i][2] for i in members),
     )
+
+
+def _elsewhere(videos: VideoSet, aside: HeldOut, evaluation: Evaluation) -> tuple[Elsewhere, ...]:
+    config = videos.config
+    root = config.data.root
+    names = {
+        example.path.relative_to(root).as_posix(): config.data.also[number - 1].manifest.as_posix()
+        for example, number in zip(videos.examples, videos.sets.tolist(), strict=True)
+        if number
+    }
+    return elsewhere(aside, [names[path] for path in aside.paths], evaluation, config.aggregation)

@@ -63,7 +63,7 @@ class HeldOut:
             "path": self.paths[index],
             "group": self.groups[index],
             "fold": self.folds[index],
-            "truth": [int(value) for value in self.targets[index]],
+            "truth": [None if np.isnan(value) else int(value) for value in self.targets[index]],
             "fp32": _rounded(self.scores[index]),
             "int8": _rounded(self.int8_scores[index]),
         }
