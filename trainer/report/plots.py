@@ -172,7 +172,7 @@ def _cost_recall(axes: Axes, summary: Summary) -> str:
         ylabel="recall at 5 % false alarms",
     )
     axes.set_ylim(0, 1.02)
-    axes.legend(fontsize=8, loc="best")
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
     return "Recall at 5 % false alarms against the cost of every uncertainty band, with both models alone."
 
 
