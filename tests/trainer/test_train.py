@@ -69,7 +69,7 @@ def test_one_command_makes_an_artifact(data: Path, tmp_path: Path) -> None:
     code, output = run(tmp_path, tiny(data))
     assert code == 0, output
     folder = tmp_path / "artifacts" / "tiny-filter" / "0.0.1"
-    assert output.endswith(f"installed {folder}\n")
+    assert output.endswith(f"installed {folder}\nwrote {folder / 'report' / 'report.html'}\n")
     spec = read_spec(folder)
     assert spec.label_names == ("motion",)
     assert spec.labels[0].training_prevalence == 0.5
