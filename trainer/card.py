@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from models.spec import ModelSpec
 from trainer.config import TrainConfig
 from trainer.evaluation.elsewhere import Elsewhere
 from trainer.evaluation.judge import Evaluation, Judged
 from trainer.speed import Speed
+
+STARTS = {
+    "": "random weights",
+    "efficientnet-lite0": "ImageNet weights of EfficientNet-Lite0 (Apache-2.0)",
+}
 
 
 def card(
@@ -33,7 +39,7 @@ def _what(config: TrainConfig, spec: ModelSpec) -> str:
     video = spec.video
     size = f"{video.frames} frames of {video.width}x{video.height} at {video.frame_rate_hz:g} Hz"
     sound = ", with the log-mel spectrogram of its sound where there is any" if spec.audio else ""
-    init = "ImageNet weights of EfficientNet-Lite0 (Apache-2.0)" if config.init else "random weights"
+    init = STARTS.get(config.init, f"the weights of {Path(config.init).name}")
     return (
         f"Role: {spec.role}. Network: `{spec.architecture}`, started from {init}. "
         f"Input: clips of {size}{sound}.\n\n"

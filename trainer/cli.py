@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from trainer.config import ConfigError, read_config
+from trainer.config.pretrain import read_pretrain
 from trainer.data.manifest import ManifestError
 from trainer.zoo.cli import zoo
 
@@ -61,6 +62,27 @@ def train(config_file: Path, data: Path | None, cache: Path, artifacts: Path, jo
         raise click.ClickException(str(error)) from error
     click.echo(f"installed {place}")
     click.echo(f"wrote {report_on(place)}")
+
+
+@main.command()
+@click.option("--config", "config_file", type=click.Path(path_type=Path), required=True, help="YAML file.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of the data; default: the file's own.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where the weights go.")
+@click.option("--cache", type=click.Path(path_type=Path), default=DEFAULT_CACHE, show_default=True)
+@click.option("--fold", default="", help="Only for this fold of the reported set; default: all of them.")
+def pretrain(config_file: Path, data: Path | None, out: Path, cache: Path, fold: str) -> None:
+    """Learn from clips without labels; `init` of a training configuration takes the weights."""
+    from trainer.data.rolls import ClipCache
+    from trainer.pretrain import pretrain as run
+
+    try:
+        config = read_pretrain(config_file)
+        if data is not None:
+            config = config.model_copy(update={"root": data})
+        for path in run(config, ClipCache(cache.expanduser()), out, _say, fold):
+            click.echo(f"wrote {path}")
+    except (ConfigError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 main.add_command(zoo)

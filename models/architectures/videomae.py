@@ -51,11 +51,20 @@ class Cut:
 
 def tube_mask(grid: PatchGrid, count: int, share: float, generator: torch.Generator | None = None) -> Tensor:
     """(count, patches) bool, True is hidden: the same positions in every frame, as many in every clip."""
-    hidden = round(share * grid.positions)
-    if not 0 < hidden < grid.positions:
-        raise ValueError(f"a share of {share} hides {hidden} of {grid.positions} positions")
+    hidden = hidden_positions(grid, share)
     order = torch.rand(count, grid.positions, generator=generator).argsort(1)
     return (order < hidden).repeat(1, grid.frames)  # (count, positions) to (count, frames * positions)
+
+
+def hidden_positions(grid: PatchGrid, share: float) -> int:
+    """Positions of a frame that a mask hides. Raises ValueError unless it hides one and leaves one to see."""
+    hidden = round(share * grid.positions)
+    if not 0 < hidden < grid.positions:
+        raise ValueError(
+            f"a share of {share} hides {hidden} of {grid.positions} positions: "
+            "take smaller patches or larger pictures"
+        )
+    return hidden
 
 
 class VideoEncoder(nn.Module):

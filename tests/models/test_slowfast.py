@@ -14,8 +14,8 @@ def test_depth_18_has_two_blocks_of_two_convolutions_a_stage() -> None:
         assert isinstance(step, Pathways)
         slow = step.multipathway_blocks[0]
         assert isinstance(slow, ResStage)
-        branches = [block.branch2 for block in slow.res_blocks]  # type: ignore[union-attr]
-        assert all(isinstance(branch, Basic) for branch in branches)
+        branches = [part for part in slow.modules() if isinstance(part, Basic)]
+        assert len(branches) == len(slow.res_blocks) == 2
         kernels.append([m.kernel_size for b in branches for m in b.modules() if isinstance(m, nn.Conv3d)])
     plain, looks_over_time = [(1, 3, 3)] * 4, [(3, 3, 3), (1, 3, 3)] * 2
     assert kernels == [plain, plain, looks_over_time, looks_over_time]

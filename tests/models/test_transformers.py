@@ -15,6 +15,7 @@ from models.architectures.videomae import (
     VideoMae,
     build_videomae,
     build_videomae_pretraining,
+    hidden_positions,
     tube_mask,
     waves,
 )
@@ -141,8 +142,9 @@ def test_a_tube_hides_the_same_places_in_every_frame(share: float) -> None:
 
 
 def test_a_mask_leaves_something_to_see() -> None:
-    with pytest.raises(ValueError, match=r"a share of 0\.9 hides 4 of 4 positions"):
+    with pytest.raises(ValueError, match=r"a share of 0\.9 hides 4 of 4 positions: take smaller patches"):
         tube_mask(PatchGrid(8, 2, 2), 1, 0.9)
+    assert hidden_positions(PatchGrid(8, 2, 3), 0.9) == 5  # six are the fewest
 
 
 def test_pixels_of_a_patch() -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from models.spec import Aggregation, AudioInput, Name, VideoInput
-from trainer.config.base import ConfigError, Section
+from trainer.config.base import Section, read_section
 from trainer.config.compress import Distil, Gate, Prune, Quantise
 from trainer.config.data import Augment, Data, Target
 from trainer.config.fit import Architecture, Fit
@@ -28,7 +27,11 @@ class TrainConfig(Section):
     audio: AudioInput | None = None
     aggregation: Aggregation = Aggregation()
     architecture: Architecture
-    init: Literal["", "efficientnet-lite0"] = Field("", description="weights to start from")
+    init: str = Field(
+        "",
+        pattern=r"^$|^efficientnet-lite0$|\.safetensors$",
+        description="weights to start from: efficientnet-lite0 (ImageNet), or a .safetensors file",
+    )
     augment: Augment = Augment()
     fit: Fit = Fit()
     calibrate: Calibrate = Calibrate()
@@ -47,10 +50,4 @@ class TrainConfig(Section):
 
 def read_config(path: Path) -> TrainConfig:
     """Raises ConfigError naming the file and the field."""
-    try:
-        return TrainConfig.model_validate(yaml.safe_load(path.read_text()))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: {error}") from error
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        raise ConfigError(f"{path}: {'; '.join(lines)}") from error
+    return read_section(path, TrainConfig)

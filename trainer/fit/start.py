@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -10,7 +11,7 @@ from torch import nn
 from models.architectures import registry
 from models.architectures.efficientnet_lite import LiteTrunk
 from trainer.config import TrainConfig
-from trainer.weights import efficientnet_lite0
+from trainer.weights import efficientnet_lite0, load_matching
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,9 @@ def start_of(config: TrainConfig) -> Start:
         config.architecture.name, config.architecture.arguments, config.video, len(config.labels)
     )
     names: frozenset[str] = frozenset()
-    if config.init:
+    if config.init.endswith(".safetensors"):
+        names = load_matching(network, Path(config.init))
+    elif config.init:
         trunk = getattr(network, "pretrained", None)
         if not isinstance(trunk, LiteTrunk):
             raise ValueError(f"architecture {config.architecture.name} has no part that {config.init} fits")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from models.spec import AudioInput, Name, VideoInput
-from trainer.config import Augment, ConfigError, Data, Fit, Section, Target, TrainConfig
+from trainer.config import Augment, Data, Fit, Section, Target, TrainConfig
+from trainer.config.base import read_section
 from trainer.data.manifest import read_manifest
 
 
@@ -111,10 +111,4 @@ class Protocol(Section):
 
 def read_protocol(path: Path) -> Protocol:
     """Raises ConfigError naming the file and the field."""
-    try:
-        return Protocol.model_validate(yaml.safe_load(path.read_text()))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: {error}") from error
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        raise ConfigError(f"{path}: {'; '.join(lines)}") from error
+    return read_section(path, Protocol)

@@ -126,8 +126,13 @@ def labelled(videos: VideoSet) -> VideoSet:
     if len(videos.config.labels) == 1:
         return videos
     kept = np.flatnonzero(videos.targets.sum(1) > 0)
-    examples = tuple(videos.examples[int(index)] for index in kept)
-    return replace(videos, examples=examples, targets=videos.targets[kept])
+    return replace(
+        videos,
+        examples=tuple(videos.examples[int(index)] for index in kept),
+        targets=videos.targets[kept],
+        weights=videos.weights[kept],
+        sets=videos.sets[kept],
+    )
 
 
 def _trial(videos: VideoSet, splits: Sequence[Split], *, exits: bool) -> Trial:
