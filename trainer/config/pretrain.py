@@ -19,7 +19,7 @@ class Pretrain(Section):
     manifests: tuple[Path, ...] = Field(min_length=1, description="sets to learn from; relative to root")
     reported: Path | None = Field(
         None,
-        description="the manifest whose folds are reported: each fold gets weights that never saw its sources",
+        description="manifest of the reported set: each of its folds gets weights that never saw its sources",
     )
     folds: int = Field(5, ge=2, description="grouped folds of the reported set where it fixes none")
     roll_seconds: float = Field(6.0, gt=0, description="how much of a video clips are drawn from")

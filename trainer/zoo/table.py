@@ -62,7 +62,7 @@ def _set_table(plan: SetPlan, results: Sequence[Json]) -> str:
     names = list(first["figures"])
     head = [
         "Network",
-        "Start",
+        "Start, or protocol",
         *(HEADS[name] for name in names),
         "Clips/s",
         "Frames/s",
