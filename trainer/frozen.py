@@ -80,7 +80,8 @@ def _identity(trunk: nn.Module, videos: VideoSet, seed: int) -> str:
     digest = hashlib.sha256()
     for name, value in trunk.state_dict().items():
         digest.update(name.encode() + np.ascontiguousarray(value.numpy()).tobytes())
-    settings = (config.architecture, config.video, config.audio, config.augment, config.data, seed)
+    data = (config.data.roll_seconds, config.data.oversampling, config.data.margin)
+    settings = (config.architecture, config.video, config.audio, config.augment, data, seed)
     digest.update(repr(settings).encode())
     return digest.hexdigest()
 
