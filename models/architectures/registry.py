@@ -36,6 +36,7 @@ class Family:
 
     build: Callable[..., nn.Module]
     hears: bool = False
+    sees: bool = True  # False: it takes clips and does not look at them
     flow: bool = False  # it also takes optical flow
     sound: str = "log_mel"  # form in which it takes sound
     exits: bool = False  # its logits are (N, exits, labels), from the first exit to the last
@@ -92,9 +93,9 @@ FAMILIES: Mapping[str, Family] = {
     "vivit": Family(build_vivit),
     "videomae": Family(build_videomae),
     "early_exit": Family(build_early_exit, exits=True),
-    "audio_log_mel": Family(build_audio_log_mel, hears=True),
-    "audio_mfcc": Family(build_audio_mfcc, hears=True),
-    "audio_waveform": Family(build_audio_waveform, hears=True, sound="waveform"),
+    "audio_log_mel": Family(build_audio_log_mel, hears=True, sees=False),
+    "audio_mfcc": Family(build_audio_mfcc, hears=True, sees=False),
+    "audio_waveform": Family(build_audio_waveform, hears=True, sees=False, sound="waveform"),
     "frames_resnet_av": Family(build_frames_resnet_av, hears=True),
     "frames_lite_av": Family(build_frames_lite_av, hears=True),
     "r2plus1d": Family(_r2plus1d),
