@@ -1,5 +1,6 @@
 """Rolls, clips and training samples, through the decoder that serving uses."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ from tests.synthesis import Video, number_of
 from trainer.config import Augment, Data, TrainConfig
 from trainer.data.augment import training_sample
 from trainer.data.dataset import VideoSet
-from trainer.data.rolls import ClipCache, Roll, RollShape
+from trainer.data.rolls import ClipCache, Roll, RollShape, Wanted
+from worker.media.sampling import Uniform
 
 VIDEO = VideoInput(frames=4, frame_rate_hz=5, height=40, width=60)
 AUDIO = AudioInput(frames=80)
+WANTED = Wanted(VIDEO, AUDIO)
+SILENT = Wanted(VIDEO, None)
 PLAIN = Augment(speed=(1.0, 1.0), area=(1.0, 1.0), stretch=1.0, flip=0.0, light=0.0, grey=0.0, sound_gain=0.0)
 DATA = Data(root=Path(), manifest=Path(), roll_seconds=3.0, oversampling=2, margin=0.5)
 
@@ -29,7 +33,7 @@ def numbered(tmp_path: Path) -> Path:
 
 
 def test_a_roll_is_finer_than_the_input_and_ends_with_the_video(cache: ClipCache, numbered: Path) -> None:
-    roll = cache.roll(numbered, RollShape.of(VIDEO, AUDIO, DATA))
+    roll = cache.roll(numbered, RollShape.of(WANTED, DATA))
     assert roll.frames.shape == (20, 60, 90, 3)  # 2 s at 10 Hz, half again as high and wide
     assert roll.frame_rate_hz == 10
     assert [number_of(np.asarray(frame)) for frame in roll.frames] == list(range(0, 40, 2))
@@ -38,7 +42,7 @@ def test_a_roll_is_finer_than_the_input_and_ends_with_the_video(cache: ClipCache
 
 
 def test_clips_are_those_that_serving_takes(cache: ClipCache, numbered: Path) -> None:
-    clips = cache.clips(numbered, VIDEO, AUDIO, count=8)
+    clips = cache.clips(numbered, WANTED, Uniform(8))
     assert clips.frames.shape == (3, 4, 40, 60, 3)  # 0.8 s each cover 2 s in three
     assert number_of(np.asarray(clips.frames[1, 0])) == 12
     assert clips.log_mel is not None
@@ -46,22 +50,22 @@ def test_clips_are_those_that_serving_takes(cache: ClipCache, numbered: Path) ->
 
 
 def test_what_was_decoded_is_read_from_the_cache(cache: ClipCache, numbered: Path) -> None:
-    first = cache.clips(numbered, VIDEO, None, count=8)
+    first = cache.clips(numbered, SILENT, Uniform(8))
     written = {file: file.stat().st_mtime_ns for file in cache.folder.iterdir()}
-    second = cache.clips(numbered, VIDEO, None, count=8)
+    second = cache.clips(numbered, SILENT, Uniform(8))
     assert np.array_equal(first.frames, second.frames)
     assert {file: file.stat().st_mtime_ns for file in cache.folder.iterdir()} == written
 
 
 def test_a_changed_file_is_decoded_again(cache: ClipCache, numbered: Path) -> None:
-    before = len(cache.clips(numbered, VIDEO, None, count=8).frames)
+    before = len(cache.clips(numbered, SILENT, Uniform(8)).frames)
     Video(duration_s=0.8, fps=20.0).write(numbered)
-    assert (before, len(cache.clips(numbered, VIDEO, None, count=8).frames)) == (3, 1)
+    assert (before, len(cache.clips(numbered, SILENT, Uniform(8)).frames)) == (3, 1)
 
 
 def test_a_silent_video_has_no_spectrogram(cache: ClipCache, tmp_path: Path) -> None:
     silent = Video(duration_s=1.0).write(tmp_path / "silent.mp4")
-    assert cache.roll(silent, RollShape.of(VIDEO, AUDIO, DATA)).log_mel is None
+    assert cache.roll(silent, RollShape.of(WANTED, DATA)).log_mel is None
 
 
 def roll_of_numbers(frames: int) -> Roll:
@@ -74,7 +78,7 @@ def roll_of_numbers(frames: int) -> Roll:
 
 
 def shades(roll: Roll, augment: Augment, seed: int, audio: AudioInput | None = None) -> list[int]:
-    sample = training_sample(roll, VIDEO, audio, augment, np.random.default_rng(seed))
+    sample = training_sample(roll, replace(SILENT, audio=audio), augment, np.random.default_rng(seed))
     assert sample.clip.shape == (4, 40, 60, 3)
     return [round(float(frame.mean()) / 5) for frame in sample.clip]
 
@@ -95,7 +99,7 @@ def test_a_short_video_stays_on_its_last_frame() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_sound_starts_with_the_clip(seed: int) -> None:
-    sample = training_sample(roll_of_numbers(20), VIDEO, AUDIO, PLAIN, np.random.default_rng(seed))
+    sample = training_sample(roll_of_numbers(20), WANTED, PLAIN, np.random.default_rng(seed))
     assert sample.log_mel is not None
     first_s = float(sample.clip[0].mean()) / 5 / 10  # presentation time of the first frame
     assert float(sample.log_mel[0, 0]) * 1000 * AUDIO.hop_s == pytest.approx(first_s, abs=0.06)
@@ -103,7 +107,7 @@ def test_sound_starts_with_the_clip(seed: int) -> None:
 
 def test_sound_after_the_end_is_silence() -> None:
     roll = Roll(roll_of_numbers(8).frames, 10.0, np.zeros((50, AUDIO.mels), np.float32))
-    sample = training_sample(roll, VIDEO, AUDIO, PLAIN, np.random.default_rng(0))
+    sample = training_sample(roll, WANTED, PLAIN, np.random.default_rng(0))
     assert sample.log_mel is not None
     assert set(sample.log_mel[:50].flatten().tolist()) <= {0.0, -1.0}
     assert (sample.log_mel[50:] == -1.0).all()
@@ -113,15 +117,14 @@ def test_a_picture_changes_the_same_way_in_every_frame() -> None:
     still = Roll(
         np.broadcast_to(np.arange(70, dtype=np.uint8)[None, None, :, None] * 3, (20, 50, 70, 3)), 10.0, None
     )
-    sample = training_sample(still, VIDEO, None, Augment(flip=1.0), np.random.default_rng(0))
+    sample = training_sample(still, SILENT, Augment(flip=1.0), np.random.default_rng(0))
     assert (sample.clip == sample.clip[:1]).all()
     assert float(sample.clip[0, 0, 0, 0]) > float(sample.clip[0, 0, -1, 0])  # mirrored
 
 
 def test_the_same_seed_gives_the_same_sample() -> None:
     first, second = (
-        training_sample(roll_of_numbers(20), VIDEO, AUDIO, Augment(), np.random.default_rng(7))
-        for _ in range(2)
+        training_sample(roll_of_numbers(20), WANTED, Augment(), np.random.default_rng(7)) for _ in range(2)
     )
     assert first.clip.equal(second.clip)
 

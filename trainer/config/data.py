@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from models.spec import Name
 from trainer.config.base import Section, Share
+
+
+FlowMethod = Literal["dis", "farneback"]
 
 
 class FurtherSet(Section):
@@ -36,6 +40,7 @@ class Data(Section):
     roll_seconds: float = Field(6.0, gt=0, description="how much of a video training draws clips from")
     oversampling: int = Field(2, ge=1, le=4, description="frames decoded for each frame of the input")
     margin: float = Field(0.15, ge=0, le=1, description="rolls are this much higher and wider than the input")
+    flow: FlowMethod = Field("dis", description="how optical flow is found, for networks that take it")
     clips: int = Field(8, ge=1, description="clips of a video when it is scored, as serving takes them")
 
 

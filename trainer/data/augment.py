@@ -10,28 +10,48 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models.preprocess import FLOOR_DB
 from models.spec import AudioInput, VideoInput
-from trainer.config import Augment
-from trainer.data.rolls import Roll
+from trainer.config import Augment, FlowMethod
+from trainer.data.flow import optical_flow
+from trainer.data.footage import SILENCE
+from trainer.data.rolls import Roll, Wanted
 
 
 @dataclass(frozen=True)
 class Sample:
-    clip: Tensor  # (T, H, W, 3) float32, 0..255
+    """One clip; None: no sound, or the network does not take it."""
+
+    clip: Tensor  # (T, H, W, 3) float32, 0..255; uint8 where nothing was changed
     log_mel: Tensor | None  # (frames, mels)
+    waveform: Tensor | None = None  # (S,)
+    flow: Tensor | None = None  # (T - 1, H, W, 2) uint8, of the clip before its colours were changed
 
 
-def training_sample(
-    roll: Roll, video: VideoInput, audio: AudioInput | None, augment: Augment, random: np.random.Generator
-) -> Sample:
+def training_sample(roll: Roll, wanted: Wanted, augment: Augment, random: np.random.Generator) -> Sample:
     """One random clip of a video."""
+    video = wanted.video
     speed = float(np.exp(random.uniform(*np.log(augment.speed))))
     step_s = speed / video.frame_rate_hz
     start_s = random.uniform(0.0, max(0.0, len(roll.frames) / roll.frame_rate_hz - video.frames * step_s))
     index = np.rint((start_s + np.arange(video.frames) * step_s) * roll.frame_rate_hz).astype(np.int64)
     frames = torch.from_numpy(np.asarray(roll.frames[np.minimum(index, len(roll.frames) - 1)]))
-    clip = _recoloured(_cropped(frames, video, augment, random), augment, random)
-    return Sample(clip, _sound(roll, start_s, audio, augment, random))
+    cropped = _cropped(frames, video, augment, random)
+    clip = _recoloured(cropped, augment, random)
+    gain = (
+        random.uniform(-1.0, 1.0) * augment.sound_gain if wanted.audio and roll.log_mel is not None else 0.0
+    )
+    return Sample(
+        clip,
+        _log_mel(roll, start_s, wanted.audio, gain),
+        _waveform(roll, start_s, wanted.audio, gain),
+        _flow(cropped, wanted.flow) if wanted.flow else None,
+    )
+
+
+def _flow(clip: Tensor, method: FlowMethod) -> Tensor:
+    pixels = clip.round().to(torch.uint8).numpy()
+    return torch.from_numpy(optical_flow(pixels[None], method)[0])
 
 
 def _cropped(frames: Tensor, video: VideoInput, augment: Augment, random: np.random.Generator) -> Tensor:
@@ -64,14 +84,21 @@ def _recoloured(clip: Tensor, augment: Augment, random: np.random.Generator) -> 
     return result
 
 
-def _sound(
-    roll: Roll, start_s: float, audio: AudioInput | None, augment: Augment, random: np.random.Generator
-) -> Tensor | None:
+def _log_mel(roll: Roll, start_s: float, audio: AudioInput | None, gain: float) -> Tensor | None:
     """The spectrogram beside the clip, silence after its end."""
     if audio is None or roll.log_mel is None:
         return None
     first = round(start_s / audio.hop_s)
     part: npt.NDArray[np.float32] = roll.log_mel[first : first + audio.frames]
-    padded = np.pad(part, ((0, audio.frames - len(part)), (0, 0)), constant_values=-1.0)
-    gain = random.uniform(-1.0, 1.0) * augment.sound_gain
-    return torch.from_numpy(np.maximum(padded + np.float32(gain), -1.0).astype(np.float32))
+    padded = np.pad(part, ((0, audio.frames - len(part)), (0, 0)), constant_values=SILENCE)
+    return torch.from_numpy(np.maximum(padded + np.float32(gain), SILENCE).astype(np.float32))
+
+
+def _waveform(roll: Roll, start_s: float, audio: AudioInput | None, gain: float) -> Tensor | None:
+    """The samples beside the clip; ``gain`` is on the scale of the spectrogram, whose 2 are 100 dB."""
+    if audio is None or roll.waveform is None:
+        return None
+    first, length = round(start_s * audio.sample_rate_hz), round(audio.clip_s * audio.sample_rate_hz)
+    part: npt.NDArray[np.float32] = roll.waveform[first : first + length]
+    padded = np.pad(part, (0, length - len(part))) * 10.0 ** (gain * -FLOOR_DB / 2 / 20)
+    return torch.from_numpy(np.clip(padded, -1.0, 1.0).astype(np.float32))

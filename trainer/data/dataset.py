@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.spec import AudioInput
+from models.architectures.registry import FAMILIES
 from trainer.config import FurtherSet, TrainConfig
 from trainer.data.augment import Sample, training_sample
+from trainer.data.inputs import samples_of, stacked, wanted_of
 from trainer.data.manifest import Example, read_manifest
-from trainer.data.rolls import ClipCache, Clips, RollShape
+from trainer.data.rolls import ClipCache, RollShape, Wanted
 from trainer.data.split import Split, grouped_folds, with_further
+from worker.media.sampling import Uniform
 
 
 @dataclass(frozen=True)
 class Batch:
     """``inputs`` by name, in the order in which the network takes them; see ``registry.Family.inputs``:
 
-    clips (N, T, H, W, 3) uint8, or float32 0..255; log_mel (N, frames, mels); has_audio (N,) float32, 0 or 1.
+    clips (N, T, H, W, 3) uint8, or float32 0..255; flow (N, T - 1, H, W, 2) uint8, see ``data.flow``;
+    log_mel (N, frames, mels), or waveform (N, S) float32 in [-1, 1], silence where there is no sound;
+    has_audio (N,) float32, 0 or 1.
     """
 
     inputs: Mapping[str, Tensor]
@@ -45,20 +50,22 @@ class VideoSet:
     cache: ClipCache
     examples: tuple[Example, ...]  # of the main set, then of each further one
     targets: npt.NDArray[np.float32]  # (examples, L); nan: not known
-    weights: npt.NDArray[np.float64]  # (examples,), 1 for those of the main set
+    weights: npt.NDArray[np.float64]  # (examples,): how much each counts; see FurtherSet.weight
     sets: npt.NDArray[np.int64]  # (examples,): 0 is the main set, which is reported on
 
     @staticmethod
     def read(config: TrainConfig, cache: ClipCache) -> VideoSet:
+        wanted_of(config)  # here, so that a configuration that does not fit is told before anything is read
         root = config.data.root
         main = read_manifest(root / config.data.manifest, root)
         examples, targets = [*main], [_targets(config, main)]
-        weights, sets = [np.ones(len(main))], [np.zeros(len(main), np.int64)]
+        weights, sets = [np.array([example.weight for example in main])], [np.zeros(len(main), np.int64)]
         for number, further in enumerate(config.data.also, 1):
             those = _kept(read_manifest(root / further.manifest, root), further)
             examples += those
             targets.append(_further_targets(config, further, those))
-            weights.append(np.full(len(those), further.weight * len(main) / len(those)))
+            own = np.array([example.weight for example in those])
+            weights.append(own * (further.weight * weights[0].sum() / own.sum()))
             sets.append(np.full(len(those), number))
         return VideoSet(
             config,
@@ -69,6 +76,11 @@ class VideoSet:
             np.concatenate(sets),
         )
 
+    @cached_property
+    def wanted(self) -> Wanted:
+        """What the network takes of a video."""
+        return wanted_of(self.config)
+
     def splits(self) -> tuple[Split, ...]:
         """By group; see ``trainer.data.split``."""
         main = grouped_folds(self.examples[: int((self.sets == 0).sum())], self.config.data.folds)
@@ -76,9 +88,9 @@ class VideoSet:
 
     def decode_all(self, log: Callable[[str], None]) -> None:
         """Fill the cache, so that processes that train side by side only read it."""
-        roll_shape = RollShape.of(self.config.video, self.config.audio, self.config.data)
+        roll_shape = RollShape.of(self.wanted, self.config.data)
         for index, example in enumerate(self.examples):
-            self.cache.roll(example.path, roll_shape)
+            self.cache.roll(example.path, roll_shape, example.stretch)
             self.video(index)
             if (index + 1) % 100 == 0:
                 log(f"decoded {index + 1} of {len(self.examples)}")
@@ -99,21 +111,27 @@ class VideoSet:
         So a clip does not depend on which batch or process it is made in; what mixes clips of a batch draws
         from the first generator, after the clips.
         """
-        config = self.config
-        roll_shape = RollShape.of(config.video, config.audio, config.data)
-        rolls = [self.cache.roll(self.examples[i].path, roll_shape) for i in members]
+        wanted, config = self.wanted, self.config
+        roll_shape = RollShape.of(wanted, config.data)
+        chosen = [self.examples[i] for i in members]
+        rolls = [self.cache.roll(example.path, roll_shape, example.stretch) for example in chosen]
         samples = [
-            training_sample(roll, config.video, config.audio, config.augment, random)
+            training_sample(roll, wanted, config.augment, random)
             for roll, random in zip(rolls, randoms, strict=True)
         ]
-        return _collated(samples, self.targets[members], config.audio, members)
+        return self._batch(samples, members)
 
     def video(self, index: int) -> Batch:
         """All clips of one example as serving takes them: N clips, each with the video's target."""
-        config = self.config
-        clips = self.cache.clips(self.examples[index].path, config.video, config.audio, config.data.clips)
-        members = np.full(len(clips.frames), index)
-        return _served(clips, self.targets[members], config.audio, members)
+        example = self.examples[index]
+        plan = Uniform(self.config.data.clips)
+        clips = self.cache.clips(example.path, self.wanted, plan, example.stretch)
+        return self._batch(samples_of(clips), np.full(len(clips.frames), index))
+
+    def _batch(self, samples: Sequence[Sample], members: npt.NDArray[np.int64]) -> Batch:
+        names = FAMILIES[self.config.architecture.name].inputs
+        targets = torch.from_numpy(self.targets[members])
+        return Batch(stacked(samples, self.wanted, names), targets, members)
 
 
 def _targets(config: TrainConfig, examples: Sequence[Example]) -> npt.NDArray[np.float32]:
@@ -151,29 +169,3 @@ def _further_targets(
         for name in names
     ]
     return np.asarray(columns, np.float32).T
-
-
-def _collated(
-    samples: Sequence[Sample],
-    targets: npt.NDArray[np.float32],
-    audio: AudioInput | None,
-    members: npt.NDArray[np.int64],
-) -> Batch:
-    inputs = {"clips": torch.stack([sample.clip for sample in samples])}
-    if audio is not None:
-        silence = torch.full((audio.frames, audio.mels), -1.0)
-        inputs["log_mel"] = torch.stack([silence if s.log_mel is None else s.log_mel for s in samples])
-        inputs["has_audio"] = torch.tensor([float(sample.log_mel is not None) for sample in samples])
-    return Batch(inputs, torch.from_numpy(targets), members)
-
-
-def _served(
-    clips: Clips, targets: npt.NDArray[np.float32], audio: AudioInput | None, members: npt.NDArray[np.int64]
-) -> Batch:
-    inputs = {"clips": torch.from_numpy(np.array(clips.frames))}
-    if audio is not None:
-        count = len(clips.frames)
-        silence = np.full((count, audio.frames, audio.mels), -1.0, np.float32)
-        inputs["log_mel"] = torch.from_numpy(silence if clips.log_mel is None else clips.log_mel)
-        inputs["has_audio"] = torch.full((count,), float(clips.log_mel is not None))
-    return Batch(inputs, torch.from_numpy(targets), members)

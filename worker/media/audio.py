@@ -42,17 +42,29 @@ def clip_log_mels(
 ) -> npt.NDArray[np.float32] | None:
     """(N, frames, mels) for clips that start at ``starts_s`` after ``origin_s`` on the container's clock."""
     windows = _windows(starts_s, audio)
+    if not _heard(file, windows, audio.sample_rate_hz, origin_s, limits):
+        return None
+    return np.stack([_clip(start_s, windows, audio) for start_s in starts_s])
+
+
+def record(
+    file: BinaryIO, end_s: float, rate_hz: int, origin_s: float, limits: DecodeLimits
+) -> Samples | None:
+    """(S,) float32 mono in [-1, 1]: the sound from ``origin_s`` on the container's clock, for ``end_s``."""
+    window = _window(0.0, end_s, rate_hz)
+    return window.samples if _heard(file, [window], rate_hz, origin_s, limits) else None
+
+
+def _heard(
+    file: BinaryIO, windows: list[_Window], rate_hz: int, origin_s: float, limits: DecodeLimits
+) -> bool:
+    """Decode into the windows. False: there is no sound, or not one sample could be decoded."""
     try:
         with open_media(file, limits) as container:
             stream = _audio_stream(container)
-            if stream is None:
-                return None
-            heard = _fill(container, stream, windows, audio.sample_rate_hz, origin_s)
+            return stream is not None and _fill(container, stream, windows, rate_hz, origin_s)
     except MediaError:
-        return None
-    if not heard:
-        return None
-    return np.stack([_clip(start_s, windows, audio) for start_s in starts_s])
+        return False
 
 
 def _windows(starts_s: tuple[float, ...], audio: AudioInput) -> list[_Window]:
@@ -64,9 +76,11 @@ def _windows(starts_s: tuple[float, ...], audio: AudioInput) -> list[_Window]:
             windows[-1].end_s = max(windows[-1].end_s, end_s)
         else:
             windows.append(_Window(begin_s, end_s))
-    for window in windows:
-        window.samples = np.zeros(round((window.end_s - window.start_s) * audio.sample_rate_hz), np.float32)
-    return windows
+    return [_window(window.start_s, window.end_s, audio.sample_rate_hz) for window in windows]
+
+
+def _window(start_s: float, end_s: float, rate_hz: int) -> _Window:
+    return _Window(start_s, end_s, np.zeros(round((end_s - start_s) * rate_hz), np.float32))
 
 
 def _clip(start_s: float, windows: list[_Window], audio: AudioInput) -> npt.NDArray[np.float32]:

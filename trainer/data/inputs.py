@@ -1,0 +1,65 @@
+"""What a network takes, from the configuration, and batches of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.architectures.registry import FAMILIES
+from trainer.config import ConfigError, TrainConfig
+from trainer.data.augment import Sample
+from trainer.data.footage import SILENCE
+from trainer.data.rolls import Clips, Wanted
+
+
+def wanted_of(config: TrainConfig) -> Wanted:
+    """Raises ConfigError if the architecture is not known, or the configuration has not what it takes."""
+    name = config.architecture.name
+    family = FAMILIES.get(name)
+    if family is None:
+        raise ConfigError(f"architecture.name: {name!r} is not known, known: {', '.join(sorted(FAMILIES))}")
+    if family.hears != (config.audio is not None):
+        what = "is missing, and it hears" if family.hears else "is given, and it does not hear"
+        raise ConfigError(f"architecture {name}: audio {what}")
+    if family.flow and config.video.frames < 2:
+        raise ConfigError(f"architecture {name}: optical flow needs video.frames of 2 or more")
+    return Wanted(
+        config.video,
+        config.audio,
+        waveform=family.hears and family.sound == "waveform",
+        flow=config.data.flow if family.flow else None,
+        sees=family.sees,
+    )
+
+
+def stacked(samples: Sequence[Sample], wanted: Wanted, names: Sequence[str]) -> Mapping[str, Tensor]:
+    """The inputs of these names, in their order."""
+    made = {"clips": torch.stack([sample.clip for sample in samples])}
+    if wanted.flow:
+        made["flow"] = torch.stack([sample.flow for sample in samples if sample.flow is not None])
+    if wanted.audio is not None:
+        audio = wanted.audio
+        name, silence = "log_mel", torch.full((audio.frames, audio.mels), SILENCE)
+        sounds = [sample.log_mel for sample in samples]
+        if wanted.waveform:
+            name, silence = "waveform", torch.zeros(round(audio.clip_s * audio.sample_rate_hz))
+            sounds = [sample.waveform for sample in samples]
+        made[name] = torch.stack([silence if sound is None else sound for sound in sounds])
+        made["has_audio"] = torch.tensor([float(sound is not None) for sound in sounds])
+    return {name: made[name] for name in names}
+
+
+def samples_of(clips: Clips) -> list[Sample]:
+    """Of each clip as it was decoded."""
+    return [
+        Sample(
+            torch.from_numpy(np.array(frames)),
+            None if clips.log_mel is None else torch.from_numpy(clips.log_mel[index]),
+            None if clips.waveform is None else torch.from_numpy(clips.waveform[index]),
+            None if clips.flow is None else torch.from_numpy(np.array(clips.flow[index])),
+        )
+        for index, frames in enumerate(clips.frames)
+    ]
