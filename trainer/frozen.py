@@ -89,6 +89,8 @@ def _identity(trunk: nn.Module, videos: VideoSet, seed: int) -> str:
 def _name(example: Example, index: int) -> str:
     stat = example.path.stat()
     text = f"{example.path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+    if not example.stretch.whole:
+        text += f" {example.stretch}"
     return f"{index}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 

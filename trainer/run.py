@@ -210,7 +210,7 @@ def _as_held_out(
     root = videos.config.data.root
     return HeldOut(
         labels=tuple(target.name for target in videos.config.labels),
-        paths=tuple(videos.examples[i].path.relative_to(root).as_posix() for i in members),
+        paths=tuple(videos.examples[i].name(root) for i in members),
         groups=tuple(videos.examples[i].group for i in members),
         folds=tuple(scored[i][0] for i in members),
         targets=videos.targets[list(members)],
@@ -223,7 +223,7 @@ def _elsewhere(videos: VideoSet, aside: HeldOut, evaluation: Evaluation) -> tupl
     config = videos.config
     root = config.data.root
     names = {
-        example.path.relative_to(root).as_posix(): config.data.also[number - 1].manifest.as_posix()
+        example.name(root): config.data.also[number - 1].manifest.as_posix()
         for example, number in zip(videos.examples, videos.sets.tolist(), strict=True)
         if number
     }

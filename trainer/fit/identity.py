@@ -20,7 +20,8 @@ def identity_of(videos: VideoSet, chosen: Sequence[int], seed: int) -> str:
         for name in names:
             del config[section][name]
     examples = [
-        (videos.examples[i].path.name, videos.examples[i].group, videos.targets[i].tolist()) for i in chosen
+        (example.name(example.path.parent), example.group, videos.targets[index].tolist())
+        for index, example in ((index, videos.examples[index]) for index in chosen)
     ]
     text = json.dumps([config, seed, examples], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

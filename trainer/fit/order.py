@@ -83,15 +83,18 @@ def epoch_order(chosen: Sequence[int], weights: Weights | None, random: np.rando
 
 
 def balancing_weights(targets: npt.NDArray[np.float32]) -> Weights:
-    """Of (N, L) targets 0 or 1, for each example: the mean over labels of 1 / how common its answer is.
+    """Of (N, L) targets 0, 1 or nan (not known), for each example: the mean of 1 / how common its answer is.
+
+    The mean is over the labels that are known; an example of which none is counts 1.
 
     Drawn by these weights, the two answers of a single label come equally often; of labels of which one is
     right, rare ones come more often.
     """
-    positive = targets > 0.5
-    share = positive.mean(0)
+    known, positive = ~np.isnan(targets), targets > 0.5
+    share = positive.sum(0) / np.maximum(known.sum(0), 1)
     common = np.where(positive, share, 1.0 - share)
-    weights: Weights = (1.0 / common).mean(1).astype(np.float64)
+    rarity = np.where(known, 1.0 / np.where(known, common, 1.0), 0.0).sum(1)
+    weights: Weights = np.where(known.any(1), rarity / np.maximum(known.sum(1), 1), 1.0).astype(np.float64)
     return weights
 
 
