@@ -172,6 +172,29 @@ def test_sets_are_joined_with_their_own_labels_and_weight(tmp_path: Path) -> Non
     assert np.isnan(videos.targets[2:, 1]).all()
 
 
+def test_weights_of_examples_share_out_the_weight_of_their_set(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"never decoded here")
+    (tmp_path / "main.csv").write_text("path,label,group,weight\na.mp4,x,g,3\n")
+    (tmp_path / "other.csv").write_text(
+        "path,label,group,start_s,end_s,weight\na.mp4,y,g,0,1,1\na.mp4,y,g,1,2,3\n"
+    )
+    config = {
+        "name": "tiny",
+        "version": "0",
+        "role": "filter",
+        "data": {
+            "root": tmp_path,
+            "manifest": "main.csv",
+            "also": [{"manifest": "other.csv", "weight": 0.4}],
+        },
+        "labels": [{"name": "x", "positives": ["x"]}],
+        "video": VIDEO,
+        "architecture": {"name": "r2plus1d"},
+    }
+    videos = VideoSet.read(TrainConfig.model_validate(config), ClipCache(tmp_path / "cache"))
+    assert videos.weights == pytest.approx([3, 0.3, 0.9])
+
+
 @pytest.mark.parametrize(
     ("further", "message"),
     [

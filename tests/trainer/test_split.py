@@ -71,6 +71,21 @@ def test_the_folds_of_the_violence_set_hold() -> None:
     assert [split.name for split in splits] == ["1", "2", "3", "4", "5"]
 
 
+def test_two_sizes_of_the_same_clips_share_their_sources() -> None:
+    """The small ones beside the large ones: none of a tested source is learnt from, in either size."""
+    root = parts.data_dir()
+    large, small = (read_manifest(root / name / "manifest.csv", root) for name in ("scfd256", "scfd"))
+    sources = {example.path.name: example.group for example in large}
+    assert {example.path.name: example.group for example in small} == sources
+    examples = (*large, *small)
+    splits = with_further(grouped_folds(large, 5), examples, [0] * len(large) + [1] * len(small))
+    for split in splits:
+        train, test = ({examples[i].group for i in side} for side in (split.train, split.test))
+        assert not train & test
+        names = ({examples[i].path.name for i in side} for side in (split.train, split.test))
+        assert not set.intersection(*names)
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 11)), min_size=30, max_size=90))
 def test_further_sets_never_bring_a_tested_source_into_training(rows: list[tuple[int, int]]) -> None:

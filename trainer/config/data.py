@@ -10,7 +10,6 @@ from pydantic import Field
 from models.spec import Name
 from trainer.config.base import Section, Share
 
-
 FlowMethod = Literal["dis", "farneback"]
 
 
