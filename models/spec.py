@@ -94,6 +94,12 @@ class Aggregation(_Frozen):
     k: int = Field(default=2, ge=1, description="top_k_mean: how many of the highest clips are averaged")
 
 
+class Embedding(_Frozen):
+    """The second output, ``embedding``: a vector of length 1 for each clip, compared by cosine."""
+
+    size: int = Field(ge=1, le=65_536, description="numbers in a vector")
+
+
 class Variant(_Frozen):
     """One file of weights; all variants of an artifact compute the same function."""
 
@@ -120,6 +126,7 @@ class ModelSpec(_Frozen):
     labels: tuple[Label, ...] = Field(min_length=1)
     video: VideoInput
     audio: AudioInput | None = None
+    embedding: Embedding | None = Field(default=None, description="absent: the network gives none")
     aggregation: Aggregation = Aggregation()
     taxonomy: str = Field(default="sluice-1", description="version of the label taxonomy")
     variants: tuple[Variant, ...] = Field(min_length=1)

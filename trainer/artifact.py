@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from models.architectures import registry
-from models.spec import Label, ModelSpec, write_spec
+from models.spec import Embedding, Label, ModelSpec, write_spec
 from trainer.card import card
 from trainer.config import TrainConfig
 from trainer.evaluation.elsewhere import ELSEWHERE_FILE, Elsewhere
 from trainer.evaluation.held_out import HELD_OUT_FILE, HeldOut
 from trainer.evaluation.judge import Evaluation
-from trainer.export import GateClosed
+from trainer.export import GateClosed, embedding_size
 from trainer.gates import METRICS_FILE, Replaced, accuracy_loss, int8_loss, replaced_by, slowness
 from trainer.prune import pruned_arguments
 from trainer.quantize import Agreement
 from trainer.speed import Speed, measure
-from trainer.variants import UNMEASURED, Files, described, with_providers
+from trainer.variants import REFERENCE, UNMEASURED, Files, described, with_providers
 
 CARD_FILE = "README.md"
 
@@ -116,6 +116,7 @@ def check_gates(
 
 
 def _spec(config: TrainConfig, evaluation: Evaluation, shipped: Shipped) -> ModelSpec:
+    size = embedding_size(shipped.files[REFERENCE])
     return ModelSpec(
         name=config.name,
         version=config.version,
@@ -135,6 +136,7 @@ def _spec(config: TrainConfig, evaluation: Evaluation, shipped: Shipped) -> Mode
         ),
         video=config.video,
         audio=config.audio,
+        embedding=None if size is None else Embedding(size=size),
         aggregation=config.aggregation,
         variants=described(shipped.files),
         trained_on=f"{config.data.note or config.data.manifest}; weights refitted on all of it, "

@@ -15,9 +15,11 @@ import torch
 from torch import nn
 
 from trainer.data.dataset import Batch
+from trainer.embedding import with_embedding
 
 OPSET = 18  # loaded by every ONNX Runtime of the extras; OpenVINO does not read GridSample of opset 20
 OUTPUT = "logits"
+EMBEDDING = "embedding"  # a second output, of networks that were exported with it
 REFERENCE_PROVIDER = "CPUExecutionProvider"
 CPU_PROVIDERS = {"openvino": "OpenVINOExecutionProvider", "cpu": REFERENCE_PROVIDER}  # the fastest first
 
@@ -33,19 +35,22 @@ def feed(batch: Batch) -> Feed:
     return {name: tensor.numpy() for name, tensor in batch.inputs.items()}
 
 
-def export_onnx(network: nn.Module, example: Batch, path: Path) -> None:
-    """Write the network with a dynamic number of clips. ``example`` holds two clips or more."""
+def export_onnx(network: nn.Module, example: Batch, path: Path, *, embedding: bool = False) -> None:
+    """Write the network with a dynamic number of clips. ``example`` holds two clips or more.
+
+    With ``embedding`` the file has a second output, (N, features) of length 1 (``trainer.embedding``).
+    """
     count = torch.export.Dim("clips", min=1, max=4096)
     # It tells, each time, of operators of packages that are not installed.
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
         torch.onnx.export(
-            network.eval(),
+            with_embedding(network) if embedding else network.eval(),
             tuple(example.inputs.values()),
             path,
             input_names=list(example.inputs),
-            output_names=[OUTPUT],
+            output_names=[OUTPUT, EMBEDDING] if embedding else [OUTPUT],
             dynamic_shapes=tuple({0: count} for _ in example.inputs),
             opset_version=OPSET,
             dynamo=True,
@@ -84,20 +89,51 @@ def onnx_logits(path: Path, feeds: Sequence[Feed]) -> list[npt.NDArray[np.float3
     return [logits if logits.ndim == 2 else logits[:, -1] for logits in outputs]
 
 
+def embedding_size(path: Path) -> int | None:
+    """Length of the file's embeddings; None for a file without them."""
+    outputs = {output.name: output for output in onnx.load(path, load_external_data=False).graph.output}
+    if EMBEDDING not in outputs:
+        return None
+    return int(outputs[EMBEDDING].type.tensor_type.shape.dim[1].dim_value)
+
+
+def onnx_embeddings(path: Path, feeds: Sequence[Feed]) -> list[npt.NDArray[np.float32]]:
+    """(N, E) for each feed, by the provider that serves, of a file that has them."""
+    return _outputs(path, feeds, fastest_provider(), EMBEDDING)
+
+
 def _outputs(
-    path: Path, feeds: Sequence[Feed], provider: str = REFERENCE_PROVIDER
+    path: Path, feeds: Sequence[Feed], provider: str = REFERENCE_PROVIDER, output: str = OUTPUT
 ) -> list[npt.NDArray[np.float32]]:
     runner = session(path, provider)
-    return [np.asarray(runner.run([OUTPUT], dict(each))[0], np.float32) for each in feeds]
+    return [np.asarray(runner.run([output], dict(each))[0], np.float32) for each in feeds]
 
 
 def check_parity(network: nn.Module, path: Path, batches: Sequence[Batch], tolerance: float) -> float:
-    """Largest difference of logits between torch and the file. Raises GateClosed above ``tolerance``."""
-    network.eval()
+    """Largest difference of logits between torch and the file; of embeddings too, if the file has them.
+
+    Raises GateClosed above ``tolerance``.
+    """
+    feeds = [feed(batch) for batch in batches]
+    worst = _check(OUTPUT, network.eval(), path, batches, feeds, tolerance)
+    if embedding_size(path) is not None:
+        _check(EMBEDDING, with_embedding(network), path, batches, feeds, tolerance)
+    return worst
+
+
+def _check(
+    output: str,
+    network: nn.Module,
+    path: Path,
+    batches: Sequence[Batch],
+    feeds: Sequence[Feed],
+    allowed: float,
+) -> float:
     with torch.inference_mode():
-        expected = [network(*batch.inputs.values()).numpy() for batch in batches]
-    actual = _outputs(path, [feed(batch) for batch in batches])
+        answers = [network(*batch.inputs.values()) for batch in batches]
+    expected = [(answer[1] if output == EMBEDDING else answer).numpy() for answer in answers]
+    actual = _outputs(path, feeds, output=output)
     worst = max(float(np.abs(e - a).max()) for e, a in zip(expected, actual, strict=True))
-    if not worst <= tolerance:
-        raise GateClosed(f"{path.name}: logits differ from torch by {worst:.2e}, allowed is {tolerance:.0e}")
+    if not worst <= allowed:
+        raise GateClosed(f"{path.name}: {output} differ from torch by {worst:.2e}, allowed is {allowed:.0e}")
     return worst

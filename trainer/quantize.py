@@ -23,7 +23,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from trainer.calibrate import Calibration
 from trainer.config import Gate, Quantise
-from trainer.export import Feed, GateClosed, onnx_logits
+from trainer.export import Feed, GateClosed, embedding_size, onnx_embeddings, onnx_logits
 
 # Convolutions hold nearly all the arithmetic; what lies between is quantised too, since a differing
 # rounding of two operands would look like motion where there is none.
@@ -43,6 +43,7 @@ class Agreement:
     mean_probability_difference: float
     worst_probability_difference: float
     same_side: float  # share of clips on the same side of the threshold
+    embedding_cosine: float | None  # the mean over clips; None for a network without embeddings
 
 
 class _Feeds(CalibrationDataReader):  # type: ignore[misc]
@@ -122,6 +123,7 @@ def check_agreement(
         mean_probability_difference=float(difference.mean()),
         worst_probability_difference=float(difference.max()),
         same_side=float(np.mean((probabilities[0] >= 0.5) == (probabilities[1] >= 0.5))),
+        embedding_cosine=_embedding_cosine(fp32, int8, feeds),
     )
     if not (
         agreement.mean_probability_difference <= gate.int8_probability
@@ -132,4 +134,16 @@ def check_agreement(
             f"(allowed {gate.int8_probability}) and agrees on {agreement.same_side:.1%} of clips "
             f"(wanted {gate.int8_agreement:.0%})"
         )
+    if agreement.embedding_cosine is not None and not agreement.embedding_cosine >= gate.int8_embedding:
+        raise GateClosed(
+            f"{int8.name}: embeddings of INT8 and FP32 have a cosine of {agreement.embedding_cosine:.3f} "
+            f"in the mean (wanted {gate.int8_embedding})"
+        )
     return agreement
+
+
+def _embedding_cosine(fp32: Path, int8: Path, feeds: Sequence[Feed]) -> float | None:
+    if embedding_size(fp32) is None:
+        return None
+    before, after = (np.concatenate(onnx_embeddings(path, feeds)) for path in (fp32, int8))
+    return float((before * after).sum(axis=1).mean())

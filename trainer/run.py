@@ -30,6 +30,7 @@ from trainer.data.dataset import VideoSet
 from trainer.data.rolls import ClipCache
 from trainer.data.split import Split
 from trainer.distill import teachers_of
+from trainer.embedding import refuse_without_head
 from trainer.evaluation.elsewhere import Elsewhere, elsewhere
 from trainer.evaluation.held_out import HeldOut
 from trainer.evaluation.judge import Evaluation, evaluate
@@ -79,6 +80,8 @@ def train(config: TrainConfig, cache: ClipCache, installation: Installation, job
         f"{len(videos.examples)} videos of {len({example.group for example in videos.examples})} sources, "
         f"{len(splits)} folds"
     )
+    if config.embedding:
+        refuse_without_head(start_of(config).network)
     for every in (videos, *teachers_of(videos)):
         every.decode_all(log)
     if config.fit.probe_views:
@@ -152,7 +155,7 @@ def _trained(job: Job, config: TrainConfig, cache: ClipCache, work: Path) -> Tra
         fp32 = work / f"{job.split.name}.onnx"
         some = np.random.default_rng(job.seed).permutation(job.split.train)[: config.quantise.videos]
         batches = [videos.video(int(index)) for index in some]
-        export_onnx(network, max(batches, key=len), fp32)
+        export_onnx(network, max(batches, key=len), fp32, embedding=config.embedding)
         parity = check_parity(network, fp32, batches[:8], config.gate.parity)
         files = _files(job, fp32, [feed(batch) for batch in batches], config)
         held_out: list[Feed] = [feed(videos.video(i)) for i in (*job.split.test, *job.split.aside)]

@@ -63,6 +63,9 @@ class Gate(Section):
     fp16: float = Field(0.05, gt=0, description="largest difference of logits between FP16 and FP32")
     int8_probability: float = Field(0.05, gt=0, description="mean difference of probability, INT8 to FP32")
     int8_agreement: Share = Field(0.95, description="share of clips on the same side of the threshold")
+    int8_embedding: float = Field(
+        0.9, ge=-1, le=1, description="mean cosine of the embeddings, INT8 to FP32, where there are any"
+    )
     int8_auc: float = Field(0.01, ge=0, description="AUC that INT8 may lose on held-out folds")
     auc: float = Field(0.02, ge=0, description="held-out AUC that may be lost to the version it replaces")
     slower: float = Field(

@@ -32,6 +32,7 @@ class TrainConfig(Section):
         pattern=r"^$|^efficientnet-lite0$|\.safetensors$",
         description="weights to start from: efficientnet-lite0 (ImageNet), or a .safetensors file",
     )
+    embedding: bool = Field(False, description="the files also answer with an embedding of each clip")
     augment: Augment = Augment()
     fit: Fit = Fit()
     calibrate: Calibrate = Calibrate()
