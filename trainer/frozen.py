@@ -62,7 +62,7 @@ def _computed(
 
 def _random_clips(videos: VideoSet, index: int, views: int, seed: int) -> Batch:
     randoms = [np.random.default_rng([seed, index, view]) for view in range(views)]
-    batch = videos.training_batch(np.full(views, index), randoms)
+    batch = videos.training_batch(np.full(views, index), randoms, mix=False)
     return Batch(
         {name: _as_served(value) for name, value in batch.inputs.items()}, batch.targets, batch.members
     )

@@ -11,6 +11,7 @@ from models.spec import Name
 from trainer.config.base import Section, Share
 
 FlowMethod = Literal["dis", "farneback"]
+Starts = Literal["random", "uniform", "dense"]
 
 
 class FurtherSet(Section):
@@ -30,6 +31,16 @@ class FurtherSet(Section):
     leave_out: tuple[str, ...] = Field((), description="labels whose examples are not used")
 
 
+class Views(Section):
+    """What of a video is looked at when it is scored; the defaults are what serving does."""
+
+    plan: Literal["uniform", "sliding"] = Field("uniform", description="evenly spaced, or one every hop_s")
+    hop_s: float = Field(1.0, gt=0, description="of the sliding window")
+    crops: Literal[1, 3] = Field(
+        1, description="3: left, middle and right of pictures that are wider by data.margin"
+    )
+
+
 class Data(Section):
     root: Path = Field(Path("data"), description="folder that the manifest's paths are relative to")
     manifest: Path = Field(description="CSV with path, label, group and perhaps fold; relative to root")
@@ -40,7 +51,8 @@ class Data(Section):
     oversampling: int = Field(2, ge=1, le=4, description="frames decoded for each frame of the input")
     margin: float = Field(0.15, ge=0, le=1, description="rolls are this much higher and wider than the input")
     flow: FlowMethod = Field("dis", description="how optical flow is found, for networks that take it")
-    clips: int = Field(8, ge=1, description="clips of a video when it is scored, as serving takes them")
+    clips: int = Field(8, ge=1, description="most clips of a video when it is scored")
+    views: Views = Field(Views(), description="how these clips are taken")
 
 
 class Target(Section):
@@ -54,6 +66,9 @@ class Target(Section):
 class Augment(Section):
     """How much clips vary while training."""
 
+    starts: Starts = Field(
+        "random", description="anywhere; or one of first, middle, last; or one of clips back to back"
+    )
     speed: tuple[float, float] = Field((0.8, 1.25), description="factor on the frame distance, log-uniform")
     area: tuple[Share, Share] = Field((0.5, 1.0), description="share of the picture that a crop keeps")
     stretch: float = Field(1.25, ge=1.0, description="largest change of the aspect ratio, as a factor")
@@ -62,4 +77,13 @@ class Augment(Section):
         0.4, ge=0.0, lt=1.0, description="brightness, contrast and colour change by up to this"
     )
     grey: Share = Field(0.1, description="share of clips without colour")
+    changes: int = Field(0, ge=0, description="RandAugment: changes of colours or shape that are drawn")
+    strength: Share = Field(0.3, description="of each of these changes; 1 is the strongest")
+    erase: Share = Field(0.0, description="share of clips with a box of noise")
+    mixup: float = Field(0.0, ge=0, description="clips are blended in shares drawn from Beta(this, this)")
+    cutmix: float = Field(
+        0.0, ge=0, description="a box comes from another clip; its share by Beta(this, this)"
+    )
     sound_gain: float = Field(0.2, ge=0.0, description="offset of the log-mel scale, up to this")
+    sound_noise: Share = Field(0.0, description="loudest noise added, as a share of full scale")
+    sound_masks: int = Field(0, ge=0, description="stretches and bands of the log-mel scale silenced, each")

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.preprocess import FLOOR_DB
 from models.spec import AudioInput, VideoInput
 from trainer.config import Augment, FlowMethod
+from trainer.data.colour import COLOURS, SHAPES, changed, drawn_changes, erased, recoloured
 from trainer.data.flow import optical_flow
 from trainer.data.footage import SILENCE
+from trainer.data.hearing import louder, louder_samples, masked, noisy, noisy_samples
 from trainer.data.rolls import Roll, Wanted
+from trainer.data.views import training_start_s
 
 
 @dataclass(frozen=True)
@@ -31,21 +33,26 @@ class Sample:
 def training_sample(roll: Roll, wanted: Wanted, augment: Augment, random: np.random.Generator) -> Sample:
     """One random clip of a video."""
     video = wanted.video
+    more = random.spawn(1)[0]  # for what is off by default: switching it on leaves the rest as it was
     speed = float(np.exp(random.uniform(*np.log(augment.speed))))
     step_s = speed / video.frame_rate_hz
-    start_s = random.uniform(0.0, max(0.0, len(roll.frames) / roll.frame_rate_hz - video.frames * step_s))
+    length_s = len(roll.frames) / roll.frame_rate_hz
+    start_s = training_start_s(augment.starts, length_s, video.frames * step_s, random)
     index = np.rint((start_s + np.arange(video.frames) * step_s) * roll.frame_rate_hz).astype(np.int64)
     frames = torch.from_numpy(np.asarray(roll.frames[np.minimum(index, len(roll.frames) - 1)]))
-    cropped = _cropped(frames, video, augment, random)
-    clip = _recoloured(cropped, augment, random)
+    changes = drawn_changes(augment, more)
+    shown = changed(_cropped(frames, video, augment, random), changes, SHAPES)
+    clip = changed(recoloured(shown, augment, random), changes, COLOURS).clamp(0.0, 255.0)
+    if augment.erase and more.random() < augment.erase:
+        clip = erased(clip, more)
     gain = (
         random.uniform(-1.0, 1.0) * augment.sound_gain if wanted.audio and roll.log_mel is not None else 0.0
     )
     return Sample(
         clip,
-        _log_mel(roll, start_s, wanted.audio, gain),
-        _waveform(roll, start_s, wanted.audio, gain),
-        _flow(cropped, wanted.flow) if wanted.flow else None,
+        _log_mel(roll, start_s, wanted.audio, gain, augment, more),
+        _waveform(roll, start_s, wanted.audio, gain, augment, more),
+        _flow(shown, wanted.flow) if wanted.flow else None,
     )
 
 
@@ -72,33 +79,40 @@ def _cropped(frames: Tensor, video: VideoInput, augment: Augment, random: np.ran
     return scaled.permute(0, 2, 3, 1)
 
 
-def _recoloured(clip: Tensor, augment: Augment, random: np.random.Generator) -> Tensor:
-    """Brightness, contrast and saturation, each by a random factor; now and then no colour at all."""
-    brightness, contrast, saturation = 1.0 + augment.light * random.uniform(-1.0, 1.0, 3)
-    if random.random() < augment.grey:
-        saturation = 0.0
-    clip = clip * brightness
-    clip = (clip - clip.mean()) * contrast + clip.mean()
-    grey = clip.mean(-1, keepdim=True)
-    result: Tensor = ((clip - grey) * saturation + grey).clamp(0.0, 255.0)
-    return result
-
-
-def _log_mel(roll: Roll, start_s: float, audio: AudioInput | None, gain: float) -> Tensor | None:
+def _log_mel(
+    roll: Roll,
+    start_s: float,
+    audio: AudioInput | None,
+    gain: float,
+    augment: Augment,
+    random: np.random.Generator,
+) -> Tensor | None:
     """The spectrogram beside the clip, silence after its end."""
     if audio is None or roll.log_mel is None:
         return None
     first = round(start_s / audio.hop_s)
     part: npt.NDArray[np.float32] = roll.log_mel[first : first + audio.frames]
     padded = np.pad(part, ((0, audio.frames - len(part)), (0, 0)), constant_values=SILENCE)
-    return torch.from_numpy(np.maximum(padded + np.float32(gain), SILENCE).astype(np.float32))
+    sound = louder(padded, gain)
+    if augment.sound_noise:
+        sound = noisy(sound, random.uniform(0.0, augment.sound_noise), random)
+    return torch.from_numpy(masked(sound, augment.sound_masks, random))
 
 
-def _waveform(roll: Roll, start_s: float, audio: AudioInput | None, gain: float) -> Tensor | None:
-    """The samples beside the clip; ``gain`` is on the scale of the spectrogram, whose 2 are 100 dB."""
+def _waveform(
+    roll: Roll,
+    start_s: float,
+    audio: AudioInput | None,
+    gain: float,
+    augment: Augment,
+    random: np.random.Generator,
+) -> Tensor | None:
+    """The samples beside the clip, silence after their end."""
     if audio is None or roll.waveform is None:
         return None
     first, length = round(start_s * audio.sample_rate_hz), round(audio.clip_s * audio.sample_rate_hz)
     part: npt.NDArray[np.float32] = roll.waveform[first : first + length]
-    padded = np.pad(part, (0, length - len(part))) * 10.0 ** (gain * -FLOOR_DB / 2 / 20)
-    return torch.from_numpy(np.clip(padded, -1.0, 1.0).astype(np.float32))
+    sound = louder_samples(np.pad(part, (0, length - len(part))), gain)
+    if augment.sound_noise:
+        sound = noisy_samples(sound, random.uniform(0.0, augment.sound_noise), random)
+    return torch.from_numpy(sound)

@@ -14,11 +14,12 @@ from torch import Tensor
 from models.architectures.registry import FAMILIES
 from trainer.config import FurtherSet, TrainConfig
 from trainer.data.augment import Sample, training_sample
-from trainer.data.inputs import samples_of, stacked, wanted_of
+from trainer.data.inputs import samples_of, stacked, wanted_of, wider
 from trainer.data.manifest import Example, read_manifest
+from trainer.data.mixing import mixed
 from trainer.data.rolls import ClipCache, RollShape, Wanted
 from trainer.data.split import Split, grouped_folds, with_further
-from worker.media.sampling import Uniform
+from trainer.data.views import scoring_plan
 
 
 @dataclass(frozen=True)
@@ -105,11 +106,17 @@ class VideoSet:
                 return
             yield self.training_batch(members, [random] * len(members))
 
-    def training_batch(self, members: npt.NDArray[np.int64], randoms: Sequence[np.random.Generator]) -> Batch:
+    def training_batch(
+        self,
+        members: npt.NDArray[np.int64],
+        randoms: Sequence[np.random.Generator],
+        *,
+        mix: bool = True,
+    ) -> Batch:
         """A random clip of each member, drawn with the generator beside it and with nothing else.
 
-        So a clip does not depend on which batch or process it is made in; what mixes clips of a batch draws
-        from the first generator, after the clips.
+        So a clip does not depend on which batch or process it is made in. What mixes the clips of a batch, if
+        it is set and ``mix`` allows it, draws from the first generator, after the clips.
         """
         wanted, config = self.wanted, self.config
         roll_shape = RollShape.of(wanted, config.data)
@@ -119,14 +126,19 @@ class VideoSet:
             training_sample(roll, wanted, config.augment, random)
             for roll, random in zip(rolls, randoms, strict=True)
         ]
-        return self._batch(samples, members)
+        batch = self._batch(samples, members)
+        if not mix:
+            return batch
+        inputs, targets = mixed(batch.inputs, batch.targets, config.augment, randoms[0])
+        return Batch(inputs, targets, members)
 
     def video(self, index: int) -> Batch:
-        """All clips of one example as serving takes them: N clips, each with the video's target."""
-        example = self.examples[index]
-        plan = Uniform(self.config.data.clips)
-        clips = self.cache.clips(example.path, self.wanted, plan, example.stretch)
-        return self._batch(samples_of(clips), np.full(len(clips.frames), index))
+        """All clips of one example, N, each with its target: as serving takes them, or by ``data.views``."""
+        example, data = self.examples[index], self.config.data
+        wanted = wider(self.wanted, data) if data.views.crops > 1 else self.wanted
+        clips = self.cache.clips(example.path, wanted, scoring_plan(data), example.stretch)
+        samples = samples_of(clips, self.wanted.video.width, data.views.crops)
+        return self._batch(samples, np.full(len(samples), index))
 
     def _batch(self, samples: Sequence[Sample], members: npt.NDArray[np.int64]) -> Batch:
         names = FAMILIES[self.config.architecture.name].inputs

@@ -19,19 +19,19 @@ Field = Callable[[Pixels, Pixels], npt.NDArray[np.float32]]  # two grey pictures
 
 VERSION = 1  # raise when the same frames come to give another flow
 STILL = 128
-# Share of the longer side that a byte's full range stands for: at 112 pixels, 14 from one frame to the next.
+# Share of the height that a byte's full range stands for: at 112 pixels, 14 from one frame to the next.
 FULL_RANGE = 0.125
 
 
 def optical_flow(clips: Pixels, method: FlowMethod) -> Pixels:
     """(N, T, H, W, 3) uint8 to (N, T - 1, H, W, 2) uint8: to the right, and downwards; 128 is none.
 
-    One step of a byte is ``FULL_RANGE`` / 128 of the picture's longer side; faster motion is cut off there.
+    One step of a byte is ``FULL_RANGE`` / 128 of the picture's height; faster motion is cut off there.
     """
     count, frames, height, width, _ = clips.shape
     field = {"farneback": _farneback, "dis": _dis}[method]()
     found = np.empty((count, frames - 1, height, width, 2), np.uint8)
-    step = FULL_RANGE * max(height, width) / STILL
+    step = FULL_RANGE * height / STILL
     for clip, fields in zip(clips, found, strict=True):
         greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in np.ascontiguousarray(clip)]
         for index in range(frames - 1):

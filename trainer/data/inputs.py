@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from models.architectures.registry import FAMILIES
-from trainer.config import ConfigError, TrainConfig
+from trainer.config import ConfigError, Data, TrainConfig
 from trainer.data.augment import Sample
 from trainer.data.footage import SILENCE
 from trainer.data.rolls import Clips, Wanted
+from trainer.data.views import crops
 
 
 def wanted_of(config: TrainConfig) -> Wanted:
@@ -52,14 +54,27 @@ def stacked(samples: Sequence[Sample], wanted: Wanted, names: Sequence[str]) -> 
     return {name: made[name] for name in names}
 
 
-def samples_of(clips: Clips) -> list[Sample]:
-    """Of each clip as it was decoded."""
+def wider(wanted: Wanted, data: Data) -> Wanted:
+    """With room for crops beside each other."""
+    width = round(wanted.video.width * (1 + data.margin))
+    return replace(wanted, video=wanted.video.model_copy(update={"width": width}))
+
+
+def samples_of(clips: Clips, width: int, count: int) -> list[Sample]:
+    """Of each clip as it was decoded, ``count`` crops; see ``views.crops``."""
     return [
         Sample(
-            torch.from_numpy(np.array(frames)),
+            picture,
             None if clips.log_mel is None else torch.from_numpy(clips.log_mel[index]),
             None if clips.waveform is None else torch.from_numpy(clips.waveform[index]),
-            None if clips.flow is None else torch.from_numpy(np.array(clips.flow[index])),
+            motion,
         )
         for index, frames in enumerate(clips.frames)
+        for picture, motion in zip(
+            crops(torch.from_numpy(np.array(frames)), width, count),
+            [None] * count
+            if clips.flow is None
+            else crops(torch.from_numpy(np.array(clips.flow[index])), width, count),
+            strict=True,
+        )
     ]
