@@ -103,7 +103,7 @@ def served_filter() -> Network:
         spec.video,
         channels_last(network.eval()),
         files,
-        lambda clips: session.run(Inputs(clips)),
+        lambda clips: session.run(Inputs(clips)).logits,
     )
 
 

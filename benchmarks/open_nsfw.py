@@ -74,7 +74,7 @@ def _scores(file: Path, session: Session) -> tuple[float, float, float, float]:
     with av.open(str(file)) as container:
         frame = next(container.decode(video=0)).to_ndarray(format="rgb24")
     return (
-        float(spec.calibrated(session.run(Inputs(clips)))[0, 0]),
+        float(spec.calibrated(session.run(Inputs(clips)).logits)[0, 0]),
         _PLAIN.classify(pixels).nsfw,
         _PLAIN.classify(frame).nsfw,
         _WITH_JPEG.classify(frame).nsfw,

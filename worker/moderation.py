@@ -299,8 +299,8 @@ class Moderator:
 
 def _scored(model: Model, decoded: Decoded, deadline: Deadline) -> StageScores:
     spec = model.spec
-    probabilities = model.engine.predict(Inputs(decoded.clips, decoded.log_mel), deadline)
-    return StageScores(spec.label_names, decoded.starts_s, spec.video.clip_s, probabilities)
+    answer = model.engine.predict(Inputs(decoded.clips, decoded.log_mel), deadline)
+    return StageScores(spec.label_names, decoded.starts_s, spec.video.clip_s, answer.probabilities)
 
 
 def _aligned(scores: ContentScores, todo: Uncertain, spec: ModelSpec) -> dict[Clip, float]:

@@ -139,7 +139,7 @@ def _prove(artifact: Artifact, foreign: Foreign, description: Description) -> tu
     for provider in installed_providers():
         try:
             session = open_session(artifact, provider=provider)
-            logits = session.run(Inputs(clips)).astype(np.float64)
+            logits = session.run(Inputs(clips)).logits.astype(np.float64)
             worst[provider] = check_agreement(expected, 1.0 / (1.0 + np.exp(-logits)))
         except Refused:
             raise

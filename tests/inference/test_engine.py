@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.inference.tiny import Scripted, clips, logits_of, spec, write
+from tests.inference.tiny import EMBEDDING, Scripted, clips, embeddings_of, logits_of, spec, write
 from worker.clock import Deadline, SystemClock
 from worker.errors import DeadlineExceeded, ModelRunFailed, SessionBroken
 from worker.inference.batcher import BatchPolicy
 from worker.inference.engine import Engine
 from worker.inference.registry import find_artifact
 from worker.inference.session import installed_providers, open_session
-from worker.inference.types import Inputs, Probabilities, Runner
+from worker.inference.types import Answer, Inputs, Probabilities, Runner
 
 CLOCK = SystemClock()
 SPEC = spec()
@@ -94,6 +94,10 @@ def make() -> Iterator[Make]:
         made.close(5.0)
 
 
+def nothing(inputs: Inputs) -> None:
+    pass
+
+
 def fails_on_bad(inputs: Inputs) -> None:
     if (inputs.clips == BAD).any():
         raise RuntimeError("bad input")
@@ -111,7 +115,7 @@ def test_many_threads_each_get_their_own_answer(tmp_path: Path, make: Make, prov
 
     def upload(seed: int) -> None:
         brightness = [random.Random(seed + i).randrange(256) for i in range(1 + seed % 11)]
-        found = engine.predict(Inputs(clips(*brightness)), soon())
+        found = engine.predict(Inputs(clips(*brightness)), soon()).probabilities
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected(*brightness), atol=1e-5)
 
@@ -121,7 +125,7 @@ def test_many_threads_each_get_their_own_answer(tmp_path: Path, make: Make, prov
 
 def test_a_request_larger_than_a_batch_is_joined_in_order(make: Make) -> None:
     heard = Heard()
-    found = make(events=heard).predict(Inputs(clips(*range(10))), soon())
+    found = make(events=heard).predict(Inputs(clips(*range(10))), soon()).probabilities
     np.testing.assert_array_equal(found, expected(*range(10)))
     assert sum(count for count, _ in heard.batches) == 10
     assert max(count for count, _ in heard.batches) == 4
@@ -135,7 +139,7 @@ def test_batches_form_while_the_model_runs(make: Make) -> None:
     others = [engine.submit(Inputs(clips(i)), soon()) for i in range(2, 7)]
     gate.opened.set()
     for i, future in enumerate([first, *others], start=1):
-        np.testing.assert_array_equal(future.result(5.0), expected(i))
+        np.testing.assert_array_equal(future.result(5.0).probabilities, expected(i))
     engine.close(5.0)
     assert [count for count, _ in heard.batches] == [1, 4, 1]
     assert heard.batches[1][1] == "full"
@@ -154,9 +158,9 @@ def test_the_offender_alone_fails(make: Make) -> None:
     assert gate.entered.wait(5.0)
     futures = [engine.submit(Inputs(clips(grey)), soon()) for grey in (1, BAD, 3)]
     gate.opened.set()
-    np.testing.assert_array_equal(blocker.result(5.0), expected(0))
-    np.testing.assert_array_equal(futures[0].result(5.0), expected(1))
-    np.testing.assert_array_equal(futures[2].result(5.0), expected(3))
+    np.testing.assert_array_equal(blocker.result(5.0).probabilities, expected(0))
+    np.testing.assert_array_equal(futures[0].result(5.0).probabilities, expected(1))
+    np.testing.assert_array_equal(futures[2].result(5.0).probabilities, expected(3))
     with pytest.raises(ModelRunFailed, match="tiny-filter failed on this input: bad input"):
         futures[1].result(5.0)
     assert engine.broken is None
@@ -168,7 +172,7 @@ def test_an_offender_in_a_batch_of_its_own_does_not_break_the_engine(make: Make)
         engine.predict(Inputs(clips(BAD)), soon())
     with pytest.raises(ModelRunFailed):  # cut into several batches, of which one fails
         engine.predict(Inputs(clips(1, 2, 3, 4, 5, BAD, 7, 8, 9)), soon())
-    np.testing.assert_array_equal(engine.predict(Inputs(clips(5)), soon()), expected(5))
+    np.testing.assert_array_equal(engine.predict(Inputs(clips(5)), soon()).probabilities, expected(5))
     assert engine.broken is None
 
 
@@ -218,7 +222,7 @@ def test_a_caller_that_gave_up_costs_no_run(make: Make) -> None:
     last = engine.submit(Inputs(clips(3)), soon())
     gate.opened.set()
     running.result(5.0)
-    np.testing.assert_array_equal(last.result(5.0), expected(3))
+    np.testing.assert_array_equal(last.result(5.0).probabilities, expected(3))
     engine.close(5.0)
     assert heard.batches[0][0] == 1
 
@@ -244,14 +248,23 @@ def test_submit_blocks_while_the_queue_is_full(make: Make) -> None:
         time.sleep(0.05)
         assert engine.queued_clips == 3
         gate.opened.set()
-        np.testing.assert_array_equal(waiting.result(5.0), expected(4, 5))
+        np.testing.assert_array_equal(waiting.result(5.0).probabilities, expected(4, 5))
     running.result(5.0)
     filling.result(5.0)
 
 
 def test_a_request_larger_than_the_queue_has_its_turn(make: Make) -> None:
     engine = make(queue_clips=4)
-    np.testing.assert_array_equal(engine.predict(Inputs(clips(*range(20))), soon()), expected(*range(20)))
+    np.testing.assert_array_equal(
+        engine.predict(Inputs(clips(*range(20))), soon()).probabilities, expected(*range(20))
+    )
+
+
+def test_embeddings_come_back_in_the_order_of_the_clips(make: Make) -> None:
+    engine = make(runner=Scripted(spec(embedding=EMBEDDING), nothing), max_clips=4)
+    answer = engine.predict(Inputs(clips(*range(10))), soon())
+    np.testing.assert_array_equal(answer.embeddings, embeddings_of(*range(10)))
+    assert make().predict(Inputs(clips(1)), soon()).embeddings is None
 
 
 def test_large_requests_are_not_overtaken_for_ever(make: Make) -> None:
@@ -278,7 +291,7 @@ def test_closing_answers_what_is_queued_and_refuses_what_is_new(make: Make) -> N
     futures = [engine.submit(Inputs(clips(i)), soon()) for i in range(6)]
     engine.close(5.0)
     for i, future in enumerate(futures):
-        np.testing.assert_array_equal(future.result(0), expected(i))
+        np.testing.assert_array_equal(future.result(0).probabilities, expected(i))
     assert heard.batches == [(4, "full"), (2, "draining")]
     with pytest.raises(SessionBroken, match="closed"):
         engine.submit(Inputs(clips(1)), soon())
@@ -315,7 +328,7 @@ def test_every_future_is_completed_whatever_happens(make: Make) -> None:
         fails_on_bad(inputs)
 
     engine = make(sometimes, max_delay_s=0.001, queue_clips=16)
-    futures: list[Future[Probabilities]] = []
+    futures: list[Future[Answer]] = []
 
     def upload(seed: int) -> None:
         own = random.Random(seed)

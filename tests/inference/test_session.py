@@ -7,9 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.spec import file_sha256, read_spec, write_spec
+from models.spec import Embedding, file_sha256, read_spec, write_spec
 from tests import parts
-from tests.inference.tiny import AUDIO, Graph, clips, logits_of, unsupported_graph, video_graph, write
+from tests.inference.tiny import (
+    AUDIO,
+    EMBEDDING,
+    Graph,
+    clips,
+    embedding_graph,
+    embeddings_of,
+    logits_of,
+    unsupported_graph,
+    video_graph,
+    write,
+)
 from worker.errors import ArtifactInvalid, ProviderMissing
 from worker.inference.registry import find_artifact
 from worker.inference.session import PROVIDERS, Session, installed_providers, open_session
@@ -40,7 +51,7 @@ def test_answers_are_those_of_the_network(tmp_path: Path, provider: str) -> None
     session = opened(tmp_path, provider)
     assert session.provider == provider
     for brightness in ([7], [0, 255], [1, 2, 3], [9, 8, 7, 6, 5]):
-        found = session.run(Inputs(clips(*brightness)))
+        found = session.run(Inputs(clips(*brightness))).logits
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, logits_of(*brightness), atol=1e-5)
 
@@ -50,8 +61,18 @@ def test_sound_reaches_the_network_only_where_there_is_some(tmp_path: Path, prov
     session = opened(tmp_path, provider, "tiny-escalation")
     loud = np.full((1, AUDIO.frames, AUDIO.mels), 0.5, np.float32)
     both = joined([Inputs(clips(0), loud), Inputs(clips(0, 0))], session.spec)
-    found = session.run(both)[:, 0]
+    found = session.run(both).logits[:, 0]
     np.testing.assert_allclose(found, [10.5, -1.0, -1.0], atol=1e-4)
+
+
+def test_an_embedding_comes_beside_the_logits_where_the_spec_names_one(tmp_path: Path, provider: str) -> None:
+    write(tmp_path / "with", embedding=EMBEDDING)
+    write(tmp_path / "without")
+    found = opened(tmp_path / "with", provider).run(Inputs(clips(0, 80, 255)))
+    np.testing.assert_allclose(found.logits, logits_of(0, 80, 255), atol=1e-5)
+    assert found.embeddings is not None
+    np.testing.assert_allclose(found.embeddings, embeddings_of(0, 80, 255), atol=1e-5)
+    assert opened(tmp_path / "without", provider).run(Inputs(clips(0))).embeddings is None
 
 
 @pytest.mark.skipif(INSTALLED != ("openvino", "cpu"), reason="needs the wheel with OpenVINO")
@@ -93,6 +114,19 @@ def test_a_network_without_the_inputs_that_its_spec_names(tmp_path: Path) -> Non
     write(tmp_path, video_graph(), role="escalation", audio=True)
     with pytest.raises(ArtifactInvalid, match="log_mel"):
         opened(tmp_path, name="tiny-escalation")
+
+
+@pytest.mark.parametrize(
+    ("graph", "embedding"),
+    [(video_graph(), EMBEDDING), (embedding_graph(), None), (embedding_graph(), Embedding(size=4))],
+    ids=["missing", "not in the spec", "another size"],
+)
+def test_an_embedding_that_does_not_fit_the_spec(
+    tmp_path: Path, graph: Graph, embedding: Embedding | None
+) -> None:
+    write(tmp_path, graph, embedding=embedding)
+    with pytest.raises(ArtifactInvalid, match=r"outputs do not fit spec.json"):
+        opened(tmp_path)
 
 
 def test_a_file_that_is_no_network(tmp_path: Path) -> None:

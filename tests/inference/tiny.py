@@ -12,13 +12,24 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
-from models.spec import AudioInput, Label, ModelSpec, Role, Variant, VideoInput, file_sha256, write_spec
-from worker.inference.types import Inputs, Logits
+from models.spec import (
+    AudioInput,
+    Embedding,
+    Label,
+    ModelSpec,
+    Role,
+    Variant,
+    VideoInput,
+    file_sha256,
+    write_spec,
+)
+from worker.inference.types import Inputs, Output
 
 FRAMES, SIZE, MELS = 2, 16, 8
 AUDIO_FRAMES = 4
 VIDEO = VideoInput(frames=FRAMES, frame_rate_hz=4, height=SIZE, width=SIZE)
 AUDIO = AudioInput(frames=AUDIO_FRAMES, mels=MELS)
+EMBEDDING = Embedding(size=3)
 
 Graph = tuple[list[Any], list[Any], list[Any], list[Any]]  # nodes, inputs, outputs, initializers
 
@@ -34,10 +45,17 @@ def logits_of(*brightness: int) -> npt.NDArray[np.float32]:
     return np.hstack([grey, -grey])
 
 
+def embeddings_of(*brightness: int) -> npt.NDArray[np.float32]:
+    """What ``embedding_graph`` says of clips of one grey: (grey / 255, -grey / 255, 1), of length 1."""
+    vectors = np.hstack([logits_of(*brightness), np.ones((len(brightness), 1), np.float32)])
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
 def spec(
     role: Role = "filter",
     *,
     audio: bool = False,
+    embedding: Embedding | None = None,
     variants: Sequence[Variant] = (),
     labels: tuple[str, str] = ("bright", "dark"),
     video: VideoInput = VIDEO,
@@ -55,6 +73,7 @@ def spec(
         ),
         video=video,
         audio=AUDIO if audio else None,
+        embedding=embedding,
         variants=tuple(variants) or (nothing,),
         trained_on="nothing",
     )
@@ -94,6 +113,26 @@ def audio_graph() -> Graph:
     return nodes, inputs, outputs, constants
 
 
+def embedding_graph() -> Graph:
+    """With an embedding beside the logits; see ``embeddings_of``."""
+    nodes, inputs, outputs, constants = video_graph()
+    nodes += [
+        helper.make_node("Abs", ["logits"], ["sizes"]),
+        helper.make_node("ReduceSum", ["sizes", "columns"], ["sum"], keepdims=1),
+        helper.make_node("Mul", ["sum", "nought"], ["noughts"]),
+        helper.make_node("Add", ["noughts", "one"], ["ones"]),
+        helper.make_node("Concat", ["logits", "ones"], ["vectors"], axis=1),
+        helper.make_node("LpNormalization", ["vectors"], ["embedding"], axis=1, p=2),
+    ]
+    outputs.append(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", EMBEDDING.size]))
+    constants += [
+        _constant("columns", np.array([1], np.int64)),
+        _constant("nought", np.float32(0)),
+        _constant("one", np.float32(1)),
+    ]
+    return nodes, inputs, outputs, constants
+
+
 def unsupported_graph() -> Graph:
     """With a node that only the CPU provider has."""
     nodes, inputs, outputs, constants = video_graph()
@@ -111,11 +150,11 @@ def unsupported_graph() -> Graph:
 
 def write(folder: Path, graph: Graph | None = None, **overrides: Any) -> Path:
     """Write ``<folder>/<name>/<version>/`` and return that folder. ``overrides``: of the spec."""
-    base = spec(**{key: overrides.pop(key) for key in ("role", "audio") if key in overrides})
+    base = spec(**{key: overrides.pop(key) for key in ("role", "audio", "embedding") if key in overrides})
     base = base.model_copy(update=overrides)
     target = folder / base.name / base.version
     target.mkdir(parents=True)
-    default = audio_graph if base.audio else video_graph
+    default = audio_graph if base.audio else embedding_graph if base.embedding else video_graph
     path = target / "m.onnx"
     path.write_bytes(_model(graph if graph is not None else default()))
     variant = Variant(
@@ -137,9 +176,10 @@ class Scripted:
     spec: ModelSpec
     before: Callable[[Inputs], None]
 
-    def run(self, inputs: Inputs) -> Logits:
+    def run(self, inputs: Inputs) -> Output:
         self.before(inputs)
-        return logits_of(*inputs.clips[:, 0, 0, 0, 0].tolist())
+        greys = inputs.clips[:, 0, 0, 0, 0].tolist()
+        return Output(logits_of(*greys), embeddings_of(*greys) if self.spec.embedding else None)
 
 
 def _constant(name: str, value: npt.NDArray[Any] | np.generic) -> Any:

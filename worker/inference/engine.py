@@ -20,7 +20,7 @@ import numpy as np
 from worker.clock import Clock, Deadline
 from worker.errors import DeadlineExceeded, ModelRunFailed, SessionBroken, SluiceError
 from worker.inference.batcher import BatchPolicy, Plan, Waiting
-from worker.inference.types import EngineEvents, Inputs, Probabilities, Runner, Silent, blank_inputs, joined
+from worker.inference.types import Answer, EngineEvents, Inputs, Runner, Silent, blank_inputs, joined
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +29,9 @@ log = logging.getLogger(__name__)
 class _Request:
     """What one caller asked for. Its parts are filled in by the owner thread alone."""
 
-    future: Future[Probabilities]
+    future: Future[Answer]
     missing: int  # entries not yet answered
-    parts: dict[int, Probabilities] = field(default_factory=dict)  # first clip -> probabilities
+    parts: dict[int, Answer] = field(default_factory=dict)  # first clip -> answer
     is_running: bool = False
 
     def start(self) -> bool:
@@ -41,11 +41,11 @@ class _Request:
         self.is_running = self.future.set_running_or_notify_cancel()
         return self.is_running
 
-    def answer(self, start: int, probabilities: Probabilities) -> None:
-        self.parts[start] = probabilities
+    def answer(self, start: int, part: Answer) -> None:
+        self.parts[start] = part
         self.missing -= 1
         if self.missing == 0:
-            _complete(self.future, np.concatenate([self.parts[key] for key in sorted(self.parts)]))
+            _complete(self.future, Answer.joined([self.parts[key] for key in sorted(self.parts)]))
 
     def fail(self, error: SluiceError) -> None:
         _complete(self.future, error)
@@ -115,11 +115,11 @@ class Engine:
         self._owner.start()
         self._watchdog.start()
 
-    def submit(self, inputs: Inputs, deadline: Deadline, patience_s: float = 0.0) -> Future[Probabilities]:
+    def submit(self, inputs: Inputs, deadline: Deadline, patience_s: float = 0.0) -> Future[Answer]:
         """Queue a request, which others may overtake by ``patience_s``; blocks while the queue is full.
 
-        The future brings (N, L) calibrated probabilities in the order of the clips, or DeadlineExceeded,
-        ModelRunFailed or SessionBroken. Raises DeadlineExceeded when there was no room in time and
+        The future brings the Answer in the order of the clips, or DeadlineExceeded, ModelRunFailed or
+        SessionBroken. Raises DeadlineExceeded when there was no room in time and
         SessionBroken when the engine is broken or closed.
         """
         self._check_shape(inputs)
@@ -131,7 +131,7 @@ class Engine:
             self._changed.notify_all()
         return request.future
 
-    def predict(self, inputs: Inputs, deadline: Deadline, patience_s: float = 0.0) -> Probabilities:
+    def predict(self, inputs: Inputs, deadline: Deadline, patience_s: float = 0.0) -> Answer:
         """``submit`` and wait for the answer. A caller that gives up frees its place in the queue."""
         future = self.submit(inputs, deadline, patience_s)
         try:
@@ -256,11 +256,11 @@ class Engine:
         self._events.batch_closed(self.spec.name, clips, why, self._clock.monotonic_s() - started_s)
 
     def _answer(self, entries: list[_Entry]) -> None:
-        logits = self._runner.run(joined([entry.inputs for entry in entries], self.spec))
-        probabilities = self.spec.calibrated(logits)
+        output = self._runner.run(joined([entry.inputs for entry in entries], self.spec))
+        answer = Answer(self.spec.calibrated(output.logits), output.embeddings)
         row = 0
         for entry in entries:
-            entry.request.answer(entry.start, probabilities[row : row + len(entry.inputs)])
+            entry.request.answer(entry.start, answer.cut(row, row + len(entry.inputs)))
             row += len(entry.inputs)
 
     def _retry_one_by_one(self, entries: list[_Entry], error: Exception) -> None:
@@ -318,7 +318,7 @@ class Engine:
             entry.request.fail(SessionBroken(why))
 
 
-def _complete(future: Future[Probabilities], outcome: Probabilities | SluiceError) -> None:
+def _complete(future: Future[Answer], outcome: Answer | SluiceError) -> None:
     """The first outcome stands: the watchdog and a run that ends late may both have one."""
     try:
         if isinstance(outcome, SluiceError):

@@ -14,7 +14,7 @@ import onnxruntime as ort
 from models.spec import ModelSpec, Variant
 from worker.errors import ArtifactInvalid, ProviderMissing
 from worker.inference.registry import Artifact, verify
-from worker.inference.types import Inputs, Logits, blank_inputs
+from worker.inference.types import Inputs, Output, blank_inputs
 
 # Setting -> ONNX Runtime's name, best first: the order in which ``auto`` tries them.
 PROVIDERS = {
@@ -66,16 +66,17 @@ class Session:
     def spec(self) -> ModelSpec:
         return self._spec
 
-    def run(self, inputs: Inputs) -> Logits:
+    def run(self, inputs: Inputs) -> Output:
         feed: dict[str, Any] = {"clips": np.ascontiguousarray(inputs.clips)}
         if "log_mel" in self._input_names:
             feed["log_mel"] = inputs.log_mel
             feed["has_audio"] = inputs.has_audio
-        logits = np.asarray(self._session.run(["logits"], feed)[0], np.float32)
-        expected = (len(inputs), len(self._spec.labels))
-        if logits.shape != expected or not np.isfinite(logits).all():
-            raise ValueError(f"logits {logits.shape} must be finite and have shape {expected}")
-        return logits
+        sizes = _output_sizes(self._spec)
+        found = [np.asarray(each, np.float32) for each in self._session.run(list(sizes), feed)]
+        for (name, size), values in zip(sizes.items(), found, strict=True):
+            if values.shape != (len(inputs), size) or not np.isfinite(values).all():
+                raise ValueError(f"{name} {values.shape} must be finite and have shape {(len(inputs), size)}")
+        return Output(*found)
 
     def warm_up(self, max_batch_clips: int, budget_s: float = 3.0) -> Warmth:
         """Run every batch size once, the most used ones first, until the time is used up.
@@ -190,7 +191,7 @@ def _check_interface(session: ort.InferenceSession, artifact: Artifact, variant:
     if spec.audio is not None:
         inputs["log_mel"] = ("tensor(float)", (spec.audio.frames, spec.audio.mels))
         inputs["has_audio"] = ("tensor(float)", ())
-    outputs: Interface = {"logits": ("tensor(float)", (len(spec.labels),))}
+    outputs: Interface = {name: ("tensor(float)", (size,)) for name, size in _output_sizes(spec).items()}
     for kind, nodes, expected in (
         ("inputs", session.get_inputs(), inputs),
         ("outputs", session.get_outputs(), outputs),
@@ -201,6 +202,11 @@ def _check_interface(session: ort.InferenceSession, artifact: Artifact, variant:
                 f"{artifact.path(variant)}: {kind} do not fit spec.json: expected {_show(expected)}, "
                 f"found {found}; export the model again"
             )
+
+
+def _output_sizes(spec: ModelSpec) -> dict[str, int]:
+    """Name -> values for each clip, in the order of ``Output``."""
+    return {"logits": len(spec.labels)} | ({"embedding": spec.embedding.size} if spec.embedding else {})
 
 
 def _agrees(found: dict[str, tuple[str, tuple[Any, ...]]], expected: Interface) -> bool:

@@ -15,6 +15,7 @@ SILENCE = -1.0
 
 Logits = npt.NDArray[np.float32]  # (N, L)
 Probabilities = npt.NDArray[np.float32]  # (N, L), calibrated
+Embeddings = npt.NDArray[np.float32]  # (N, E), each of length 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,42 @@ class Inputs:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a network gives for a batch of N clips."""
+
+    logits: Logits = field(repr=False)
+    embeddings: Embeddings | None = field(default=None, repr=False)  # None: the network has none
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an engine makes of it for one caller, in the order of the clips."""
+
+    probabilities: Probabilities = field(repr=False)
+    embeddings: Embeddings | None = field(default=None, repr=False)
+
+    def cut(self, start: int, stop: int) -> Answer:
+        """Clips [start, stop), without a copy."""
+        embeddings = None if self.embeddings is None else self.embeddings[start:stop]
+        return Answer(self.probabilities[start:stop], embeddings)
+
+    @staticmethod
+    def joined(parts: list[Answer]) -> Answer:
+        embeddings = [part.embeddings for part in parts if part.embeddings is not None]
+        return Answer(
+            np.concatenate([part.probabilities for part in parts]),
+            np.concatenate(embeddings) if embeddings else None,
+        )
+
+
 class Runner(Protocol):
     """A model that is loaded. Used by one thread only."""
 
     @property
     def spec(self) -> ModelSpec: ...
 
-    def run(self, inputs: Inputs) -> Logits:
+    def run(self, inputs: Inputs) -> Output:
         """One batch through the network. Any exception means that this batch failed."""
         ...
 

@@ -36,7 +36,7 @@ def test_the_worker_loads_what_was_installed(tmp_path: Path) -> None:
     verify(artifact, variant)
     assert "cpu" in done.providers
     assert done.largest_difference < 1e-5
-    logits = open_session(artifact).run(Inputs(colour((255, 0, 0), (255, 0, 0))))
+    logits = open_session(artifact).run(Inputs(colour((255, 0, 0), (255, 0, 0)))).logits
     assert artifact.spec.calibrated(logits) == pytest.approx(1 / (1 + np.exp(-1)), abs=1e-4)
     assert not list(models.rglob(".writing*"))
 

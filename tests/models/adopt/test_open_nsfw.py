@@ -53,7 +53,7 @@ class Both:
     def ours(self, frame: Pixels) -> float:
         """Of a clip that shows this frame, 256x256, all the time."""
         clips = np.broadcast_to(frame, (1, *self._spec.video.clip_shape)).copy()
-        return float(self._spec.calibrated(self._session.run(Inputs(clips)))[0, 0])
+        return float(self._spec.calibrated(self._session.run(Inputs(clips)).logits)[0, 0])
 
     def first_frame(self, file: Path) -> Pixels:
         decoded = decode_file(file, DecodeRequest(At((0.0,)), self._spec.video))
