@@ -58,7 +58,7 @@ def train(config_file: Path, data: Path | None, cache: Path, artifacts: Path, jo
         config = config.model_copy(update={"data": config.data.model_copy(update={"root": data})})
     try:
         place = run(config, ClipCache(cache.expanduser()), Installation(artifacts, force), jobs, _say)
-    except (ManifestError, GateClosed) as error:
+    except (ConfigError, ManifestError, GateClosed) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"installed {place}")
     click.echo(f"wrote {report_on(place)}")

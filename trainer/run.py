@@ -27,6 +27,7 @@ import torch
 from trainer.artifact import Evidence, Installation, Shipped, write_artifact
 from trainer.config import TrainConfig
 from trainer.data.dataset import VideoSet
+from trainer.data.inputs import refuse_unserved
 from trainer.data.rolls import ClipCache
 from trainer.data.split import Split
 from trainer.distill import teachers_of
@@ -73,6 +74,7 @@ class Trained:
 
 def train(config: TrainConfig, cache: ClipCache, installation: Installation, jobs: int, log: Log) -> Path:
     """Returns the folder of the installed artifact."""
+    refuse_unserved(config)
     videos = VideoSet.read(config, cache)
     splits = videos.splits()
     whole = Split(WHOLE, tuple(range(len(videos.examples))), ())

@@ -17,6 +17,7 @@ from trainer.costs import one_clip
 from trainer.data.augment import training_sample
 from trainer.data.dataset import Batch, VideoSet
 from trainer.data.flow import optical_flow
+from trainer.data.inputs import refuse_unserved
 from trainer.data.manifest import ManifestError, Stretch
 from trainer.data.rolls import ClipCache, Roll, Wanted
 from worker.media.sampling import Uniform
@@ -124,6 +125,27 @@ def test_a_configuration_that_does_not_fit_is_told(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         read(root, name, **changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("two_stream", {}, "architecture two_stream: serving does not give a network optical flow"),
+        ("audio_waveform", {}, "architecture audio_waveform: serving does not give a network a waveform"),
+        ("c3d", {"views": {"crops": 3}}, r"data\.views: leave it out; a model that ships"),
+    ],
+)
+def test_what_serving_cannot_give_is_not_shipped(
+    name: str, data: dict[str, Any], message: str, root: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        refuse_unserved(config_of(root, name, data={"manifest": "manifest.csv", **data}))
+    refuse_unserved(config_of(root, "frames_lite_av"))
+
+
+def test_mixtures_have_no_teacher(root: Path) -> None:
+    with pytest.raises(ValueError, match=r"augment\.mixup and cutmix make clips that no teacher has judged"):
+        config_of(root, "c3d", distil={"teachers": ["a.yaml"]}, augment={"cutmix": 1.0})
 
 
 def textured(shift: tuple[float, float], frames: int = 3) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -2,7 +2,7 @@
 
 from trainer.config.base import ConfigError, Section, Share
 from trainer.config.compress import Distil, Gate, Prune, Quantise
-from trainer.config.data import Augment, Data, FlowMethod, FurtherSet, Target
+from trainer.config.data import Augment, Data, FlowMethod, FurtherSet, Target, Views
 from trainer.config.fit import Architecture, Fit
 from trainer.config.judge import Baseline, Calibrate
 from trainer.config.train import TrainConfig, read_config
@@ -25,5 +25,6 @@ __all__ = [
     "Share",
     "Target",
     "TrainConfig",
+    "Views",
     "read_config",
 ]

@@ -48,6 +48,14 @@ class TrainConfig(Section):
             raise ValueError(f"audio lasts {self.audio.clip_s} s but a clip {self.video.clip_s} s")
         return self
 
+    @model_validator(mode="after")
+    def _teachers_know_the_clip(self) -> Self:
+        if self.distil.teachers and (self.augment.mixup or self.augment.cutmix):
+            raise ValueError(
+                "augment.mixup and cutmix make clips that no teacher has judged: leave out distil.teachers"
+            )
+        return self
+
 
 def read_config(path: Path) -> TrainConfig:
     """Raises ConfigError naming the file and the field."""

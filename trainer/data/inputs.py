@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models.architectures.registry import FAMILIES
-from trainer.config import ConfigError, Data, TrainConfig
+from trainer.config import ConfigError, Data, TrainConfig, Views
 from trainer.data.augment import Sample
 from trainer.data.footage import SILENCE
 from trainer.data.rolls import Clips, Wanted
@@ -35,6 +35,19 @@ def wanted_of(config: TrainConfig) -> Wanted:
         flow=config.data.flow if family.flow else None,
         sees=family.sees,
     )
+
+
+def refuse_unserved(config: TrainConfig) -> None:
+    """Raises ConfigError if serving would not give the network what it learns from or is judged on."""
+    wanted = wanted_of(config)
+    for name, taken in (("optical flow", wanted.flow), ("a waveform", wanted.waveform)):
+        if taken:
+            raise ConfigError(
+                f"architecture {config.architecture.name}: serving does not give a network {name}; "
+                "`sluice zoo run` trains and measures it"
+            )
+    if config.data.views != Views():
+        raise ConfigError("data.views: leave it out; a model that ships is judged on what serving takes")
 
 
 def stacked(samples: Sequence[Sample], wanted: Wanted, names: Sequence[str]) -> Mapping[str, Tensor]:

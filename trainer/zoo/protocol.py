@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from models.spec import AudioInput, Name, VideoInput
-from trainer.config import Augment, Data, Fit, Section, Target, TrainConfig
+from trainer.config import Augment, Data, Fit, Section, Target, TrainConfig, Views
 from trainer.config.base import read_section
 from trainer.data.manifest import read_manifest
 
@@ -47,6 +47,7 @@ class Protocol(Section):
     frames: int = 8
     frame_rate_hz: float = 4.0
     test_clips: int = Field(2, ge=1, description="clips of a video when it is scored; logits are averaged")
+    views: Views = Field(Views(), description="how these clips are taken")
     audio_frames: int = 200
     seed: int = 0
     augment: Augment = Augment()
@@ -85,7 +86,13 @@ class Protocol(Section):
                 "name": network_name.replace("_", "-"),
                 "version": "0",
                 "role": "filter",
-                "data": Data(root=root, manifest=plan.manifest, folds=plan.folds, clips=self.test_clips),
+                "data": Data(
+                    root=root,
+                    manifest=plan.manifest,
+                    folds=plan.folds,
+                    clips=self.test_clips,
+                    views=self.views,
+                ),
                 "labels": self._targets(plan, root),
                 "video": VideoInput(
                     frames=self.frames,

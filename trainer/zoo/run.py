@@ -106,6 +106,7 @@ def run_pair(
         "init": network.init,
         "input": config.video.model_dump(),
         "test_clips": protocol.test_clips,
+        "test_views": protocol.views.model_dump(),
         **_judged(videos, trial, config.fit.loss),
         **_cost(config, videos.video(0)),
         "speed": speed,
