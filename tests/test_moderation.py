@@ -244,6 +244,23 @@ def test_a_passed_deadline_is_reviewed(pool: DecodePool) -> None:
     assert (verdict.decision, verdict.reason) == ("review", "deadline_exceeded")
 
 
+@pytest.mark.parametrize(("priority", "patience_s"), [("live", 0.0), ("standard", 0.5), ("batch", 5.0)])
+def test_both_models_are_told_how_far_others_may_overtake(
+    pool: DecodePool, monkeypatch: pytest.MonkeyPatch, priority: str, patience_s: float
+) -> None:
+    told: list[tuple[str, float]] = []
+    submit = Engine.submit
+
+    def heard(engine: Engine, inputs: Inputs, deadline: Deadline, patience_s: float = -1.0) -> Any:
+        told.append((engine.spec.role, patience_s))
+        return submit(engine, inputs, deadline, patience_s)
+
+    monkeypatch.setattr(Engine, "submit", heard)
+    with moderator(pool) as route:
+        judge(route, MIDDLE, priority=priority)
+    assert told == [("filter", patience_s), ("escalation", patience_s)]
+
+
 def test_a_bug_in_the_route_is_reviewed_and_named(pool: DecodePool, monkeypatch: pytest.MonkeyPatch) -> None:
     with moderator(pool) as route:
         monkeypatch.setattr(route, "_policies", None)

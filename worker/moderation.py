@@ -26,6 +26,7 @@ from worker.clock import Clock, Deadline
 from worker.errors import DeadlineExceeded, MediaError, ModelRunFailed, SluiceError, Undecodable
 from worker.events import Upload
 from worker.inference.engine import Engine
+from worker.inference.lanes import PATIENCE_S
 from worker.inference.types import Inputs
 from worker.media.pool import DecodePool
 from worker.media.sampling import At, plan_from_settings
@@ -61,6 +62,11 @@ class _Progress:
     sha256: str | None = None
     degraded_reason: str = ""
     timings_ms: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def patience_s(self) -> float:
+        """How far other uploads may overtake this one at a model."""
+        return PATIENCE_S[self.subject.event.priority]
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -191,7 +197,7 @@ class Moderator:
                 with progress.timed("decode"):
                     decodes[request] = self._pool.decode(media, request, deadline)
             with progress.timed("additional" if looks else "filter"):
-                looks.append(Look(_scored(model, decodes[request], deadline)))
+                looks.append(Look(_scored(model, decodes[request], deadline, progress.patience_s)))
         return ContentScores(next(iter(decodes.values())).info, tuple(looks))
 
     def _escalated(
@@ -210,7 +216,7 @@ class Moderator:
         with progress.timed("escalation_decode"):
             decoded = self._pool.decode(media, DecodeRequest(plan, spec.video, spec.audio), deadline)
         with progress.timed("escalation"):
-            scored = _scored(self._escalation, decoded, deadline)
+            scored = _scored(self._escalation, decoded, deadline, progress.patience_s)
         return _with_escalation(scores, scored, places_s)
 
     def _fetch(self, upload: Upload, deadline: Deadline, progress: _Progress) -> Media:
@@ -297,9 +303,9 @@ class Moderator:
         return verdict
 
 
-def _scored(model: Model, decoded: Decoded, deadline: Deadline) -> StageScores:
+def _scored(model: Model, decoded: Decoded, deadline: Deadline, patience_s: float) -> StageScores:
     spec = model.spec
-    answer = model.engine.predict(Inputs(decoded.clips, decoded.log_mel), deadline)
+    answer = model.engine.predict(Inputs(decoded.clips, decoded.log_mel), deadline, patience_s)
     return StageScores(spec.label_names, decoded.starts_s, spec.video.clip_s, answer.probabilities)
 
 
