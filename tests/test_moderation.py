@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.spec import Embedding
 from tests.inference import tiny
 from tests.samples import MODEL, VERSIONS, an_event
 from tests.synthesis import Pixels, Video
@@ -19,7 +20,7 @@ from worker.cache import MemoryCache
 from worker.cascade.policy import load_policies
 from worker.cascade.policy_file import PolicyFile
 from worker.clock import Deadline, SystemClock
-from worker.errors import SessionBroken, SourceUnavailable, UnreadableEvent
+from worker.errors import SessionBroken, SettingsError, SourceUnavailable, UnreadableEvent
 from worker.events import EVENT_HEADER, Upload
 from worker.handler import UploadHandler
 from worker.inference.batcher import BatchPolicy
@@ -29,7 +30,7 @@ from worker.media.pool import DecodePool
 from worker.media.source import MediaSource
 from worker.messages import Verdict
 from worker.moderation import Model, Moderator
-from worker.settings import DecodeSettings, FetchSettings, Settings, WorkerSettings
+from worker.settings import DecodeSettings, FetchSettings, InferenceSettings, Settings, WorkerSettings
 from worker.stream.types import Record
 from worker.telemetry.metrics import Metrics
 
@@ -97,10 +98,12 @@ def moderator(
     additional: Sequence[tiny.Scripted] = (),
     source: MediaSource | None = None,
     settings: Settings | None = None,
+    embedding: Embedding | None = None,
+    cache: MemoryCache | None = None,
 ) -> Iterator[Moderator]:
     metrics = Metrics()
     runners = [
-        tiny.Scripted(tiny.spec("filter"), before_filter),
+        tiny.Scripted(tiny.spec("filter", embedding=embedding), before_filter),
         tiny.Scripted(tiny.spec("escalation"), before_escalation),
         *additional,
     ]
@@ -114,7 +117,7 @@ def moderator(
             clock=CLOCK,
             source=source or MediaSource(settings.fetch, CLOCK),
             pool=pool,
-            cache=MemoryCache(100, 30.0, CLOCK, metrics.cache_event),
+            cache=cache or MemoryCache(100, 30.0, CLOCK, metrics.cache_event),
             first=first,
             escalation=second,
             policies=policies,
@@ -242,6 +245,42 @@ def test_a_passed_deadline_is_reviewed(pool: DecodePool) -> None:
     with moderator(pool) as route:
         verdict = judge(route, WHITE, timeout_s=0.0)
     assert (verdict.decision, verdict.reason) == ("review", "deadline_exceeded")
+
+
+def test_a_verdict_carries_the_filters_embedding_where_it_is_wanted(pool: DecodePool) -> None:
+    cache = MemoryCache(100, 30.0, CLOCK, lambda event: None)
+    wanted = Settings(inference=InferenceSettings(embeddings=True))
+    with moderator(pool, embedding=tiny.EMBEDDING, cache=cache) as route:
+        without = judge(route, WHITE)
+    with moderator(pool, embedding=tiny.EMBEDDING, cache=cache, settings=wanted) as route:
+        first, again = judge(route, WHITE), judge(route, WHITE)
+    with moderator(pool, embedding=tiny.EMBEDDING, cache=cache) as route:
+        without_again = judge(route, WHITE)
+    # What was cached without an embedding is computed again, and then serves both.
+    assert [v.decided_by for v in (without, first, again, without_again)] == [
+        "filter",
+        "filter",
+        "cache",
+        "cache",
+    ]
+    assert without.embedding is None
+    assert without_again.embedding is None
+    assert first.embedding is not None
+    assert first.embedding == again.embedding
+    assert (first.embedding.model, first.embedding.model_sha256) == ("tiny-filter@1", MODEL.sha256)
+    np.testing.assert_allclose(first.embedding.vector, tiny.embeddings_of(255)[0], atol=0.02)
+    assert first.verdict_id == without.verdict_id  # the decision is the same
+
+
+def test_embeddings_are_refused_at_start_where_the_filter_has_none(pool: DecodePool) -> None:
+    settings = Settings(inference=InferenceSettings(embeddings=True))
+    with (
+        pytest.raises(
+            SettingsError, match=r"model tiny-filter@1 has no embedding; set `inference.embeddings`"
+        ),
+        moderator(pool, settings=settings),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(("priority", "patience_s"), [("live", 0.0), ("standard", 0.5), ("batch", 5.0)])

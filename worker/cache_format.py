@@ -18,13 +18,15 @@ from models.spec import Name, Probability
 from worker.cascade.types import ContentScores, Look, StageScores
 from worker.media.types import MediaInfo
 
-FORMAT = 2
+FORMAT = 3
 MAX_VALUE_BYTES = 1024 * 1024
 MAX_CLIPS = 4096
 MAX_LABELS = 256
 MAX_LOOKS = 16
+MAX_EMBEDDING = 16_384
 
 Seconds = Annotated[float, Field(ge=0)]
+Cosine = Annotated[float, Field(ge=-1.001, le=1.001)]
 Short = Annotated[str, Field(max_length=64)]
 
 
@@ -59,10 +61,11 @@ class _Look(_Strict):
 
 
 class _Stored(_Strict):
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     key: str
     info: _Info
     looks: list[_Look] = Field(min_length=1, max_length=MAX_LOOKS)
+    embedding: list[Cosine] | None = Field(max_length=MAX_EMBEDDING)
 
 
 def cache_key(sha256: str, models: Sequence[Mapping[str, str]], sampling: str, preprocessing: str) -> str:
@@ -100,6 +103,7 @@ def pack(key: str, scores: ContentScores) -> bytes:
             )
             for look in scores.looks
         ],
+        embedding=None if scores.embedding is None else scores.embedding.astype(np.float64).tolist(),
     )
     value = stored.model_dump_json().encode()
     if len(value) > MAX_VALUE_BYTES:
@@ -121,6 +125,7 @@ def unpack(key: str, value: bytes) -> ContentScores:
                 Look(_scores(look.first), None if look.escalation is None else _scores(look.escalation))
                 for look in stored.looks
             ),
+            embedding=None if stored.embedding is None else np.array(stored.embedding, np.float32),
         )
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]

@@ -111,6 +111,14 @@ class MediaFacts(_Part):
     has_audio: bool
 
 
+class Embedding(_Part):
+    """What the filter's network knows of the video; compare by cosine, within one `model` only."""
+
+    model: str = Field(description="name@version")
+    model_sha256: Sha256 = Field(description="of its weights: vectors of other weights are not comparable")
+    vector: tuple[float, ...] = Field(description="of length 1: the mean over the clips, normalised")
+
+
 class Verdict(BaseModel):
     """The answer. Topic `verdicts` (compacted), key = `upload_id`; the latest of a key is the live one."""
 
@@ -130,6 +138,9 @@ class Verdict(BaseModel):
     sha256: Sha256 | None = Field(default=None, description="of the bytes that were judged")
     media: MediaFacts | None = None
     coverage: Coverage | None = None
+    embedding: Embedding | None = Field(
+        default=None, description="with `inference.embeddings` and a model that has one"
+    )
     versions: Versions
     source: Coordinates | None = None
     timings_ms: dict[str, float] = Field(default_factory=dict, description="by stage, and `total`")

@@ -19,15 +19,23 @@ import structlog
 
 from models.spec import ModelSpec
 from worker.cache import ScoreCache, cache_key
+from worker.cascade.aggregate import video_embedding
 from worker.cascade.decide import Uncertain, decide, uncertain
 from worker.cascade.policy import Policies, Policy
 from worker.cascade.types import Clip, ContentScores, Look, StageScores
 from worker.clock import Clock, Deadline
-from worker.errors import DeadlineExceeded, MediaError, ModelRunFailed, SluiceError, Undecodable
+from worker.errors import (
+    DeadlineExceeded,
+    MediaError,
+    ModelRunFailed,
+    SettingsError,
+    SluiceError,
+    Undecodable,
+)
 from worker.events import Upload
 from worker.inference.engine import Engine
 from worker.inference.lanes import PATIENCE_S
-from worker.inference.types import Inputs
+from worker.inference.types import Answer, Inputs
 from worker.media.pool import DecodePool
 from worker.media.sampling import At, plan_from_settings
 from worker.media.source import MediaSource
@@ -103,7 +111,11 @@ class Moderator:
         metrics: Metrics,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """``first``: the models that look at every upload, the filter first, as ``policies`` knows them."""
+        """``first``: the models that look at every upload, the filter first, as ``policies`` knows them.
+
+        Raises SettingsError when embeddings are wanted of a filter that has none.
+        """
+        self._embedded_by = _embedded_by(first[0]) if settings.inference.embeddings else None
         self._settings = settings
         self._clock = clock
         self._source = source
@@ -191,14 +203,21 @@ class Moderator:
         plan = plan_from_settings(self._settings.sampling, media.sha256)
         decodes: dict[DecodeRequest, Decoded] = {}
         looks: list[Look] = []
+        answers: list[Answer] = []
         for model in self._first:
             request = DecodeRequest(plan, model.spec.video, model.spec.audio)
             if request not in decodes:
                 with progress.timed("decode"):
                     decodes[request] = self._pool.decode(media, request, deadline)
             with progress.timed("additional" if looks else "filter"):
-                looks.append(Look(_scored(model, decodes[request], deadline, progress.patience_s)))
-        return ContentScores(next(iter(decodes.values())).info, tuple(looks))
+                answers.append(_answer(model, decodes[request], deadline, progress.patience_s))
+            looks.append(Look(_stage(model, decodes[request], answers[-1])))
+        embeddings = answers[0].embeddings if self._embedded_by else None
+        return ContentScores(
+            info=next(iter(decodes.values())).info,
+            looks=tuple(looks),
+            embedding=None if embeddings is None else video_embedding(embeddings),
+        )
 
     def _escalated(
         self,
@@ -216,8 +235,8 @@ class Moderator:
         with progress.timed("escalation_decode"):
             decoded = self._pool.decode(media, DecodeRequest(plan, spec.video, spec.audio), deadline)
         with progress.timed("escalation"):
-            scored = _scored(self._escalation, decoded, deadline, progress.patience_s)
-        return _with_escalation(scores, scored, places_s)
+            answer = _answer(self._escalation, decoded, deadline, progress.patience_s)
+        return _with_escalation(scores, _stage(self._escalation, decoded, answer), places_s)
 
     def _fetch(self, upload: Upload, deadline: Deadline, progress: _Progress) -> Media:
         """Tries again, with back-off and jitter, what may work a moment later."""
@@ -247,7 +266,9 @@ class Moderator:
         """Cached scores that settle the upload under this policy; else it is a miss."""
         with progress.timed("cache"):
             scores = self._cache.get(self._key(sha256))
-        return None if scores is None or uncertain(policy, scores).clips else scores
+        if scores is None or (self._embedded_by and scores.embedding is None):
+            return None
+        return None if uncertain(policy, scores).clips else scores
 
     # Verdicts
 
@@ -271,6 +292,7 @@ class Moderator:
             degraded_reason=progress.degraded_reason,
             timings_ms=progress.timings(),
             now=self._clock.now(),
+            embedded_by=self._embedded_by,
         )
         return self._counted(verdict)
 
@@ -303,9 +325,21 @@ class Moderator:
         return verdict
 
 
-def _scored(model: Model, decoded: Decoded, deadline: Deadline, patience_s: float) -> StageScores:
+def _embedded_by(model: Model) -> ModelVersion:
+    if model.spec.embedding is None:
+        raise SettingsError(
+            f"model {model.spec.name}@{model.spec.version} has no embedding; set `inference.embeddings` to "
+            "false, or `inference.filter` to a model that was exported with one"
+        )
+    return model.version
+
+
+def _answer(model: Model, decoded: Decoded, deadline: Deadline, patience_s: float) -> Answer:
+    return model.engine.predict(Inputs(decoded.clips, decoded.log_mel), deadline, patience_s)
+
+
+def _stage(model: Model, decoded: Decoded, answer: Answer) -> StageScores:
     spec = model.spec
-    answer = model.engine.predict(Inputs(decoded.clips, decoded.log_mel), deadline, patience_s)
     return StageScores(spec.label_names, decoded.starts_s, spec.video.clip_s, answer.probabilities)
 
 

@@ -158,6 +158,7 @@ class InferenceSettings(_Group):
         (), description="further models that look at every upload, name or name@version, colon separated"
     )
     variant: str = Field("", description="of filter and escalation; empty: the best for the provider")
+    embeddings: bool = Field(False, description="verdicts carry the filter's embedding of the video")
     max_batch_clips: int = Field(8, ge=1, le=1024)
     max_batch_delay_s: float = Field(0.005, ge=0, description="how long a batch waits to fill")
     queue_clips: int = Field(256, ge=1, description="clips waiting for a model before threads block")

@@ -13,9 +13,11 @@ from worker.messages import (
     Coordinates,
     Coverage,
     Decider,
+    Embedding,
     Label,
     LabelSegment,
     MediaFacts,
+    ModelVersion,
     UploadEvent,
     Verdict,
     Versions,
@@ -44,8 +46,12 @@ def decided(
     degraded_reason: str,
     timings_ms: dict[str, float],
     now: datetime,
+    embedded_by: ModelVersion | None = None,
 ) -> Verdict:
-    """The verdict on a content that was looked at. ``degraded_reason`` is empty when nothing was skipped."""
+    """The verdict on a content that was looked at. ``degraded_reason`` is empty when nothing was skipped.
+
+    ``embedded_by``: whose embedding the scores hold, if the verdict shall carry it.
+    """
     event = subject.event
     degraded = bool(degraded_reason)
     return Verdict(
@@ -80,6 +86,7 @@ def decided(
         sha256=sha256,
         media=_media(scores),
         coverage=_coverage(scores),
+        embedding=_embedding(scores, embedded_by),
         versions=subject.versions,
         source=subject.source,
         timings_ms=timings_ms,
@@ -144,6 +151,13 @@ def _media(scores: ContentScores) -> MediaFacts:
         duration_s=round(info.duration_s, 3),
         has_audio=info.has_audio,
     )
+
+
+def _embedding(scores: ContentScores, model: ModelVersion | None) -> Embedding | None:
+    if model is None or scores.embedding is None:
+        return None
+    vector = tuple(_rounded(value) for value in scores.embedding)
+    return Embedding(model=f"{model.name}@{model.version}", model_sha256=model.sha256, vector=vector)
 
 
 def _coverage(scores: ContentScores) -> Coverage:

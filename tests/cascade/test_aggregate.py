@@ -14,6 +14,7 @@ from worker.cascade.aggregate import (
     replaced,
     segments,
     timeline,
+    video_embedding,
     video_probabilities,
     video_probability,
 )
@@ -45,6 +46,21 @@ def line(clips: list[float] | dict[float, float], duration_s: float = 60.0) -> T
 def test_video_probability(method: str, k: int, clips: list[float], expected: float) -> None:
     aggregation = Aggregation.model_validate({"method": method, "k": k})
     assert video_probability(line(clips), aggregation) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("clips", "expected"),
+    [
+        ([[1.0, 0.0]], [1.0, 0.0]),
+        ([[1.0, 0.0], [0.0, 1.0]], [0.5**0.5, 0.5**0.5]),
+        ([[0.6, 0.8], [0.6, -0.8]], [1.0, 0.0]),
+        ([[1.0, 0.0], [-1.0, 0.0]], [0.0, 0.0]),  # no direction at all: like nothing
+    ],
+)
+def test_video_embedding(clips: list[list[float]], expected: list[float]) -> None:
+    found = video_embedding(np.array(clips, np.float32))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_labels_do_not_mix() -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from worker.cache import RedisCache, cache_key
 from worker.cascade.types import ContentScores, Look, StageScores
@@ -27,10 +28,18 @@ def scores_of(*probabilities: float) -> ContentScores:
 def same(left: ContentScores | None, right: ContentScores) -> bool:
     if left is None or left.info != right.info or len(left.looks) != len(right.looks):
         return False
+    if not _same_vector(left.embedding, right.embedding):
+        return False
     return all(
         _same_stage(one.first, other.first) and _same_stage(one.escalation, other.escalation)
         for one, other in zip(left.looks, right.looks, strict=True)
     )
+
+
+def _same_vector(one: npt.NDArray[np.float32] | None, other: npt.NDArray[np.float32] | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one.dtype == np.float32 and one.tobytes() == other.tobytes()
 
 
 def _same_stage(one: StageScores | None, other: StageScores | None) -> bool:
@@ -46,6 +55,9 @@ def _same_stage(one: StageScores | None, other: StageScores | None) -> bool:
 SCORES = scores_of(0.1, 1 / 3, 1.0)
 WITH_ESCALATION = replace(SCORES, looks=(Look(SCORES.filter, scores_of(0.7).filter),))
 OF_TWO_MODELS = replace(SCORES, looks=(*SCORES.looks, Look(scores_of(0.2, 0.3).filter)))
+
+
+WITH_EMBEDDING = replace(SCORES, embedding=np.array([0.6, -0.8], np.float32))
 
 
 def soon(seconds: float = 10.0) -> Deadline:

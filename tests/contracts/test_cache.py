@@ -14,6 +14,7 @@ from tests.contracts.cache_examples import (
     CLOCK,
     OF_TWO_MODELS,
     SCORES,
+    WITH_EMBEDDING,
     WITH_ESCALATION,
     new_key,
     redis_cache,
@@ -52,7 +53,7 @@ class Contract:
 
     @pytest.mark.parametrize(
         "scores",
-        [SCORES, WITH_ESCALATION, OF_TWO_MODELS],
+        [SCORES, WITH_ESCALATION, OF_TWO_MODELS, WITH_EMBEDDING],
         ids=["filter only", "with escalation", "with an additional model"],
     )
     def test_what_was_put_comes_back_to_the_bit(self, made: Made, scores: ContentScores) -> None:

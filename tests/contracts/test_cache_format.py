@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,9 +38,14 @@ STAGES = st.builds(stage, st.integers(1, 4), VALUES)
 LOOKS = st.lists(st.builds(Look, STAGES, st.none() | STAGES), min_size=1, max_size=4).map(tuple)
 
 
-@given(LOOKS)
-def test_there_and_back(looks: tuple[Look, ...]) -> None:
-    scores = ContentScores(INFO, looks)
+EMBEDDINGS = st.none() | st.lists(st.floats(-1, 1, width=32), max_size=5).map(
+    lambda values: np.array(values, np.float32)
+)
+
+
+@given(LOOKS, EMBEDDINGS)
+def test_there_and_back(looks: tuple[Look, ...], embedding: npt.NDArray[np.float32] | None) -> None:
+    scores = ContentScores(INFO, looks, embedding)
     assert same(unpack(KEY, pack(KEY, scores)), scores)
 
 

@@ -56,6 +56,12 @@ def video_probability(timeline: Timeline, aggregation: Aggregation) -> float:
     return min(max(value, float(clips.min())), float(clips.max()))  # a mean may round past its terms
 
 
+def video_embedding(clips: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Clips (N, E) to the video (E,), of length 1: the mean direction."""
+    mean = np.asarray(clips, np.float64).mean(axis=0)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), np.float32)
+
+
 def timeline(scores: StageScores, label: str, shift: float, duration_s: float) -> Timeline:
     """What one stage said of one label, corrected by ``shift``.
 

@@ -44,6 +44,9 @@ class ContentScores:
 
     info: MediaInfo
     looks: tuple[Look, ...]  # the filter's, then those of the additional models in the settings' order
+    embedding: npt.NDArray[np.float32] | None = field(
+        default=None, repr=False
+    )  # (E,), the filter's; length 1
 
     @property
     def filter(self) -> StageScores:
