@@ -54,7 +54,7 @@ class Contract:
     @pytest.mark.parametrize(
         "scores",
         [SCORES, WITH_ESCALATION, OF_TWO_MODELS, WITH_EMBEDDING],
-        ids=["filter only", "with escalation", "with an additional model"],
+        ids=["filter only", "with escalation", "with an additional model", "with an embedding"],
     )
     def test_what_was_put_comes_back_to_the_bit(self, made: Made, scores: ContentScores) -> None:
         key = new_key()
