@@ -9,6 +9,7 @@ import click
 
 from trainer.config import ConfigError, read_config
 from trainer.config.pretrain import read_pretrain
+from trainer.data.cli import dataset
 from trainer.data.manifest import ManifestError
 from trainer.zoo.cli import zoo
 
@@ -86,6 +87,7 @@ def pretrain(config_file: Path, data: Path | None, out: Path, cache: Path, fold:
 
 
 main.add_command(zoo)
+main.add_command(dataset)
 
 
 def _say(line: str) -> None:
