@@ -13,7 +13,10 @@ from trainer.speed import Speed
 
 STARTS = {
     "": "random weights",
-    "efficientnet-lite0": "ImageNet weights of EfficientNet-Lite0 (Apache-2.0)",
+    **{
+        f"efficientnet-lite{size}": f"ImageNet weights of EfficientNet-Lite{size} (Apache-2.0)"
+        for size in range(3)
+    },
 }
 
 

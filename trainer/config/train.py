@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from models.spec import Aggregation, AudioInput, Name, VideoInput
 from trainer.config.base import Section, read_section
@@ -13,6 +13,9 @@ from trainer.config.compress import Distil, Gate, Prune, Quantise
 from trainer.config.data import Augment, Data, Target
 from trainer.config.fit import Architecture, Fit
 from trainer.config.judge import Baseline, Calibrate
+
+PACKAGED = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
+FILES = (".pt", ".pth", ".pyth", ".safetensors")
 
 
 class TrainConfig(Section):
@@ -28,9 +31,7 @@ class TrainConfig(Section):
     aggregation: Aggregation = Aggregation()
     architecture: Architecture
     init: str = Field(
-        "",
-        pattern=r"^$|^efficientnet-lite0$|\.safetensors$",
-        description="weights to start from: efficientnet-lite0 (ImageNet), or a .safetensors file",
+        "", description="weights to start from: efficientnet-lite0, -lite1, -lite2 (ImageNet), or a file"
     )
     embedding: bool = Field(False, description="the files also answer with an embedding of each clip")
     augment: Augment = Augment()
@@ -41,6 +42,18 @@ class TrainConfig(Section):
     quantise: Quantise = Quantise()
     gate: Gate = Gate()
     baselines: tuple[Baseline, ...] = ()
+
+    @field_validator("init")
+    @classmethod
+    def _init_is_known(cls, init: str) -> str:
+        if init and init not in PACKAGED and Path(init).suffix not in FILES:
+            raise ValueError(f"must be {', '.join(PACKAGED)} or a file that ends in {', '.join(FILES)}")
+        return init
+
+    @field_serializer("init", when_used="json")
+    def _without_folders(self, init: str) -> str:
+        """A machine's path does not travel."""
+        return Path(init).name
 
     @model_validator(mode="after")
     def _sound_is_as_long_as_the_clip(self) -> Self:

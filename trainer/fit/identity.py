@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from trainer.data.dataset import VideoSet
 
 # Sections and fields that training depends on; where the data lie and how often is saved are not among them.
-SECTIONS = ("labels", "video", "audio", "architecture", "init", "augment", "data", "fit")
+SECTIONS = (
+    *("labels", "video", "audio", "architecture", "init", "augment", "data", "fit"),
+    *("distil", "prune", "quantise"),
+)
 IRRELEVANT = {"data": {"root", "note"}, "fit": {"checkpoint_steps", "checkpoints", "tensorboard"}}
 
 

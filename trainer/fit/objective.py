@@ -13,9 +13,10 @@ from trainer.data.dataset import Batch
 
 # Network and batch to the mean loss over the batch's clips, a scalar. It is called with the bare network, in
 # training mode, on the device of network and batch and under the precision that was set; on every process
-# with that process's share of the batch. torch's random numbers are seeded before each step. An objective that
-# is an nn.Module goes to the device with the network, and learns those of its parameters that require
-# gradients; a checkpoint holds only those.
+# with that process's share of the batch. torch's random numbers are seeded before each step.
+#
+# An objective that is an nn.Module goes to the device with the network, and learns those of its parameters
+# that require gradients; a checkpoint holds only those.
 Objective = Callable[[nn.Module, Batch], Tensor]
 
 

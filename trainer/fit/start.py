@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from models.architectures import registry
-from models.architectures.efficientnet_lite import LiteTrunk
 from trainer.config import TrainConfig
-from trainer.weights import efficientnet_lite0, load_matching
+from trainer.weights import adopt
 
 
 @dataclass(frozen=True)
@@ -20,6 +18,7 @@ class Start:
 
     network: nn.Module
     pretrained: frozenset[str] = frozenset()
+    told: str = ""  # what was taken over and what was not, for people
 
 
 def start_of(config: TrainConfig) -> Start:
@@ -27,17 +26,10 @@ def start_of(config: TrainConfig) -> Start:
     network = registry.build(
         config.architecture.name, config.architecture.arguments, config.video, len(config.labels)
     )
-    names: frozenset[str] = frozenset()
-    if config.init.endswith(".safetensors"):
-        names = load_matching(network, Path(config.init))
-    elif config.init:
-        trunk = getattr(network, "pretrained", None)
-        if not isinstance(trunk, LiteTrunk):
-            raise ValueError(f"architecture {config.architecture.name} has no part that {config.init} fits")
-        trunk.load_imagenet(efficientnet_lite0())
-        prefix = next(name for name, module in network.named_modules() if module is trunk)
-        names = frozenset(f"{prefix}.{name}" for name in trunk.state_dict())
-    return Start(channels_last(network), names)
+    adopted = adopt(network, config.init) if config.init else None
+    if adopted is None:
+        return Start(channels_last(network))
+    return Start(channels_last(network), adopted.names, f"{config.init}: {adopted}")
 
 
 def fresh_network(config: TrainConfig) -> nn.Module:
