@@ -21,21 +21,25 @@ FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option("--escalation", "heavy", type=FOLDER, help="Folder of the escalation model's artifact.")
 @click.option(
     "--baseline",
+    "baseline_files",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Held-out scores to compare with, of the same videos and folds.",
+    multiple=True,
+    help="Held-out scores to compare with, of the same videos and folds; may be given several times.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the report.")
 @click.option(
     "--write-bands", is_flag=True, help="Put the band chosen for the cascade into the filter's artifact."
 )
-def evaluate(light: Path, heavy: Path | None, baseline: Path | None, out: Path, write_bands: bool) -> None:
+def evaluate(
+    light: Path, heavy: Path | None, baseline_files: tuple[Path, ...], out: Path, write_bands: bool
+) -> None:
     """Report what held-out scores say: no data and no torch are needed."""
     if write_bands and heavy is None:
         raise click.UsageError("--write-bands chooses a band for two models: name --escalation")
     try:
         artifacts = tuple(read_artifact(folder) for folder in (light, heavy) if folder is not None)
-        scores = read_held_out(baseline) if baseline else None
-        summary = summarise(artifacts[0], artifacts[1] if heavy else None, scores)
+        simple = {file.stem.replace("-", " "): read_held_out(file) for file in baseline_files}
+        summary = summarise(artifacts[0], artifacts[1] if heavy else None, simple)
         from trainer.report.page import write_report  # matplotlib is slow to come
 
         page = write_report(summary, artifacts, out)
@@ -48,6 +52,25 @@ def evaluate(light: Path, heavy: Path | None, baseline: Path | None, out: Path, 
     if summary.together:
         click.echo(summary.together.verdict)
     click.echo(f"wrote {page}")
+
+
+@click.command()
+@click.option("--data", type=FOLDER, required=True, help="Folder of the data.")
+@click.option("--manifest", type=click.Path(path_type=Path), required=True, help="Relative to --data.")
+@click.option("--positives", required=True, help="Labels of the manifest that count, by comma.")
+@click.option("--label", default="violence", show_default=True, help="What the models call it.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the two files.")
+def baselines(data: Path, manifest: Path, positives: str, label: str, out: Path) -> None:
+    """Write held-out scores of two simple baselines, for `sluice evaluate --baseline`."""
+    try:
+        from trainer.baselines import write_baselines  # torch is slow to come
+
+        for file in write_baselines(data, manifest, label, positives.split(","), out):
+            click.echo(f"wrote {file}")
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error}; install the extra: pip install 'sluice[trainer]'") from error
 
 
 def put_band(folder: Path, light: Artifact, summary: Summary) -> None:

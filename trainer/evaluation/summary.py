@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from models.spec import ModelSpec, read_spec
+from models.spec import Aggregation, ModelSpec, read_spec
 from trainer.config import TrainConfig
 from trainer.evaluation.bands import Choice, Target, all_bands, choose, cross_fitted_run
 from trainer.evaluation.cascade import Cascade, Run, calibrated, cascade_of
 from trainer.evaluation.held_out import HELD_OUT_FILE, HeldOut, HeldOutError, matched, read_held_out
-from trainer.evaluation.judge import RECALL_AT_5, Judged, evaluate, video_scores
+from trainer.evaluation.judge import RECALL_AT_1, RECALL_AT_5, Judged, evaluate, video_scores
 from trainer.gates import METRICS_FILE
 from trainer.metrics import Difference, Vector, accuracy, average_precision, interval, paired, roc_auc
 
@@ -50,6 +50,8 @@ class Row:
     auc: float
     auc_interval: Range
     average_precision: float
+    recall_at_1_percent_false_alarms: float
+    recall_at_1_percent_interval: Range
     recall_at_5_percent_false_alarms: float
     recall_at_5_percent_interval: Range
     recall: float | None = None  # at the thresholds that are served
@@ -118,15 +120,18 @@ def read_artifact(folder: Path) -> Artifact:
     return Artifact(spec, config, read_held_out(folder / HELD_OUT_FILE), tuple(metrics.get("speed", ())))
 
 
-def summarise(light: Artifact, heavy: Artifact | None = None, baseline: HeldOut | None = None) -> Summary:
+def summarise(
+    light: Artifact, heavy: Artifact | None = None, baselines: Mapping[str, HeldOut] | None = None
+) -> Summary:
     """Of the first label. Raises HeldOutError where the parts are not of the same videos and folds."""
     held_out = light.held_out
     label = held_out.labels[0]
     truth = np.asarray(held_out.targets[:, 0], np.float64)
-    scores: dict[str, Vector] = {}
-    if baseline is not None:
-        same = matched(held_out, baseline)
-        scores["baseline"] = video_scores(calibrated(same, same.scores, label), light.spec.aggregation)
+    scores = {
+        name: baseline_scores(held_out, each, light.spec.aggregation)
+        for name, each in (baselines or {}).items()
+    }
+    simple = tuple(scores)
     runs: dict[str, Run] = {}
     together: Together | None = None
     cascade: Cascade | None = None
@@ -145,7 +150,7 @@ def summarise(light: Artifact, heavy: Artifact | None = None, baseline: HeldOut 
     rows = tuple(
         _row(name, truth, each, held_out.groups, runs.get(name), cascade) for name, each in scores.items()
     )
-    comparisons = tuple(_comparisons(truth, scores, held_out.groups))
+    comparisons = tuple(_comparisons(truth, scores, simple, held_out.groups))
     if together is not None:
         together = _with_verdict(together, comparisons)
     figures = judged[0][1].figures
@@ -168,6 +173,12 @@ def summarise(light: Artifact, heavy: Artifact | None = None, baseline: HeldOut 
         scores,
         raw,
     )
+
+
+def baseline_scores(held_out: HeldOut, baseline: HeldOut, aggregation: Aggregation) -> Vector:
+    """Of the first label, in the order of ``held_out``, calibrated as a model is. Raises HeldOutError."""
+    same = matched(held_out, baseline)
+    return video_scores(calibrated(same, same.scores, held_out.labels[0]), aggregation)
 
 
 def _cascade(light: Artifact, heavy: Artifact, label: str) -> Cascade:
@@ -214,6 +225,8 @@ def _row(
         roc_auc(truth, scores),
         interval(roc_auc, truth, scores, groups),
         average_precision(truth, scores),
+        RECALL_AT_1(truth, scores),
+        interval(RECALL_AT_1, truth, scores, groups),
         RECALL_AT_5(truth, scores),
         interval(RECALL_AT_5, truth, scores, groups),
     )
@@ -230,9 +243,12 @@ def _row(
     return Row(**{**vars(row), **served})
 
 
-def _comparisons(truth: Vector, scores: dict[str, Vector], groups: Sequence[str]) -> list[Comparison]:
-    names = [*scores]
-    pairs = [(of, "baseline") for of in names if of != "baseline" and "baseline" in names]
+def _comparisons(
+    truth: Vector, scores: dict[str, Vector], simple: Sequence[str], groups: Sequence[str]
+) -> list[Comparison]:
+    """Each model with each baseline, then the models with each other."""
+    names = [name for name in scores if name not in simple]
+    pairs = [(of, less) for less in simple for of in names]
     if "cascade" in names:
         pairs += [("escalation on every clip", "filter alone"), ("cascade", "filter alone")]
     return [

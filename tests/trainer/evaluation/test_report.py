@@ -40,22 +40,25 @@ def run(*arguments: object) -> tuple[int, str]:
 def test_two_models_and_a_baseline(tmp_path: Path) -> None:
     light = artifact(tmp_path / "light", "filter", 4.0, 1, 2.0)
     heavy = artifact(tmp_path / "heavy", "escalation", 1.0, 2, 10.0)
-    held_out(6.0, 3).write(tmp_path / "baseline.json")
+    held_out(6.0, 3).write(tmp_path / "frozen-features.json")
+    held_out(9.0, 4).write(tmp_path / "metadata.json")
     out = tmp_path / "report"
     code, said = run(
-        "--filter", light, "--escalation", heavy, "--baseline", tmp_path / "baseline.json",
+        "--filter", light, "--escalation", heavy, "--baseline", tmp_path / "metadata.json",
+        "--baseline", tmp_path / "frozen-features.json",
         "--out", out, "--write-bands",
     )  # fmt: skip
     assert code == 0, said
     assert "beats the filter" in said
     found = json.loads((out / "report.json").read_text())
     assert [row["name"] for row in found["rows"]] == [
-        "baseline",
+        "metadata",
+        "frozen features",
         "filter alone",
         "cascade",
         "escalation on every clip",
     ]
-    assert found["rows"][1]["cost"] == pytest.approx(0.2)
+    assert found["rows"][2]["cost"] == pytest.approx(0.2)
     page = (out / "report.html").read_text()
     assert page.count("<img alt=") == len([*out.glob("*.png")]) == 7
     assert 'src="http' not in page
