@@ -136,6 +136,54 @@ def moderate(files: tuple[Path, ...], policy: str | None) -> None:
 
 
 @cli.command()
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option("--model", default="", help="name or name@version; default: the settings' filter.")
+@click.option("--clips", is_flag=True, help="The vector of every clip beside the video's.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write here, whole or not at all."
+)
+def embed(files: tuple[Path, ...], model: str, clips: bool, out: Path | None) -> None:
+    """Print an embedding of each of FILES: one JSON object a line."""
+    from worker.commands.embed import embed_files
+
+    embed_files(load_settings(), files, model, out, clips)
+
+
+@cli.group()
+def similar() -> None:
+    """Keep an index of past uploads, and search it by similarity."""
+
+
+@similar.command("add")
+@click.argument("index", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("sources", nargs=-1, required=True, metavar="VIDEO|LINES.jsonl|-...")
+@click.option("--model", default="", help="Of videos: name or name@version; default: the settings' filter.")
+def similar_add(index: Path, sources: tuple[str, ...], model: str) -> None:
+    """Add videos, lines of `sluice embed`, or verdicts.
+
+    Of a running worker: sluice watch --json | sluice similar add INDEX -
+    """
+    from worker.commands.similar import add
+
+    add(load_settings(), index, sources, model)
+
+
+@similar.command("search")
+@click.argument("index", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("query", metavar="ID|VIDEO")
+@click.option("-k", "--count", default=10, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--model", default="", help="Of a video: name or name@version; default: the settings' filter.")
+@click.option("--json", "as_json", is_flag=True, help="One match a line: id, sha256, cosine.")
+def similar_search(index: Path, query: str, count: int, model: str, as_json: bool) -> None:
+    """Print what is nearest to an id of the index or to a video: cosine and id, the nearest first."""
+    from worker.commands.similar import search
+
+    search(load_settings(), index, query, count=count, model=model, as_json=as_json)
+
+
+@cli.command()
 @click.option("--format", "style", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
 def config(style: str) -> None:
     """Print the effective settings; secrets are masked."""

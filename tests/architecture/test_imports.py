@@ -20,6 +20,7 @@ HOMES = {
     "onnxruntime": ("worker/inference/session.py",),
     "httpx": ("worker/media/",),
     "boto3": ("worker/media/",),
+    "faiss": ("worker/similarity.py",),
     "prometheus_client": ("worker/telemetry/metrics.py",),
 }
 
