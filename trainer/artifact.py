@@ -14,6 +14,7 @@ from models.architectures import registry
 from models.spec import Embedding, Label, ModelSpec, write_spec
 from trainer.card import card
 from trainer.config import TrainConfig
+from trainer.evaluation.beside import beside
 from trainer.evaluation.elsewhere import ELSEWHERE_FILE, Elsewhere
 from trainer.evaluation.held_out import HELD_OUT_FILE, HeldOut
 from trainer.evaluation.judge import Evaluation
@@ -84,12 +85,13 @@ def write_artifact(
         for variant in spec.variants:
             shutil.copyfile(shipped.files[variant.name], fresh / variant.file)
         write_spec(fresh, spec)
-        metrics = _metrics(config, evidence, shipped, own)
+        simple = beside(config, evidence.held_out)
+        metrics = _metrics(config, evidence, shipped, own) | {"baselines": [asdict(each) for each in simple]}
         (fresh / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n")
         evidence.held_out.write(fresh / HELD_OUT_FILE)
         if evidence.elsewhere:
             evidence.aside.write(fresh / ELSEWHERE_FILE)
-        (fresh / CARD_FILE).write_text(card(config, spec, evaluation, own, evidence.elsewhere))
+        (fresh / CARD_FILE).write_text(card(config, spec, evaluation, own, evidence.elsewhere, simple))
         if place.exists():
             shutil.rmtree(place)
         fresh.rename(place)

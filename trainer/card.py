@@ -7,8 +7,10 @@ from pathlib import Path
 
 from models.spec import ModelSpec
 from trainer.config import TrainConfig
+from trainer.evaluation.beside import Beside
 from trainer.evaluation.elsewhere import Elsewhere
 from trainer.evaluation.judge import Evaluation, Judged
+from trainer.metrics import Difference
 from trainer.speed import Speed
 
 STARTS = {
@@ -26,11 +28,15 @@ def card(
     evaluation: Evaluation,
     speeds: Sequence[Speed],
     others: Sequence[Elsewhere] = (),
+    baselines: Sequence[Beside] = (),
 ) -> str:
     parts = (
         f"# {spec.name} {spec.version}\n\n{config.summary}",
         _what(config, spec),
-        *(_figures(config, label) for label in evaluation.labels),
+        *(
+            _figures(config, label, () if place else baselines)
+            for place, label in enumerate(evaluation.labels)
+        ),
         *([_elsewhere(others)] if others else []),
         _speed(speeds),
         _limits(),
@@ -71,11 +77,12 @@ def _how(config: TrainConfig) -> str:
     return " ".join(said)
 
 
-def _figures(config: TrainConfig, label: Judged) -> str:
+def _figures(config: TrainConfig, label: Judged, baselines: Sequence[Beside]) -> str:
+    """``baselines``: of this label."""
     found = label.figures
     spread = ", ".join(f"{value:.1%}" for value in found.accuracy_by_fold.values())
-    baselines = "".join(
-        f"| {line.name} | {_percent(line.accuracy)} | {_number(line.auc)} |\n" for line in config.baselines
+    rows = "".join(
+        f"| {line.name} | {_percent(line.accuracy)} | {_number(line.auc)} |\n" for line in baselines
     )
     folds = len(found.accuracy_by_fold)
     return f"""## {label.name}: held-out figures
@@ -88,7 +95,7 @@ A fold's temperature and bias come from the other folds.
 | | accuracy | AUC |
 |---|---|---|
 | chance | {found.chance:.1%} | 0.500 |
-{baselines}| this model, held out | **{found.accuracy:.1%}** ({_range(found.accuracy_interval, "{:.1%}")}) \
+{rows}| this model, held out | **{found.accuracy:.1%}** ({_range(found.accuracy_interval, "{:.1%}")}) \
 | **{found.auc:.3f}** ({_range(found.auc_interval, "{:.3f}")}) |
 | the same, INT8 | {found.int8_accuracy:.1%} | {found.int8_auc:.3f} |
 
@@ -101,10 +108,29 @@ at 5 %: {found.recall_at_5_percent_false_alarms:.1%} \
 pooled over the folds.
 Expected calibration error: {found.calibration_error_before:.3f} before calibration, \
 {found.calibration_error_after:.3f} after.
-
+{"".join(_compared(line) for line in baselines)}
 {_band(config, label)}
 
 {config.notes}""".rstrip()
+
+
+def _compared(line: Beside) -> str:
+    """A paragraph, or nothing where there are no scores to compare with."""
+    if line.why_not:
+        return f"\nNot compared with {line.name}: {line.why_not}.\n"
+    if line.accuracy_gained is None or line.auc_gained is None:
+        return ""
+    return (
+        f"\nLess {line.name}, on the same drawn sources: accuracy {_gained(line.accuracy_gained)}, "
+        f"AUC {_gained(line.auc_gained)}.\n"
+    )
+
+
+def _gained(difference: Difference) -> str:
+    return (
+        f"{difference.value:+.3f} ({_range(difference.interval, '{:+.3f}')}; "
+        f"{difference.share_not_above_zero:.1%} of the draws at or below 0)"
+    )
 
 
 def _band(config: TrainConfig, label: Judged) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from trainer.config.base import Section, Share
@@ -21,8 +23,9 @@ class Calibrate(Section):
 
 
 class Baseline(Section):
-    """A figure on the same folds to stand beside ours in the card."""
+    """What stands beside the model in its card, on the same videos and folds: held-out scores, or figures."""
 
     name: str
+    held_out: Path | None = Field(None, description="scores that `sluice baselines` or `train` has written")
     accuracy: Share | None = None
     auc: Share | None = None
