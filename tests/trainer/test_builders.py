@@ -11,6 +11,7 @@ from trainer.data.builders import (
     Row,
     esc10,
     folder_per_class,
+    grid,
     kinetics,
     rwf2000,
     surveillance_fights,
@@ -25,6 +26,7 @@ ANNOTATIONS = """label,youtube_id,time_start,time_end,split
 punching,aaaaaaaaaaa,10,20,train
 hugging,aaaaaaaaaaa,30,40,train
 hugging,bbbbbbbbbbb,0,10,val
+label,youtube_id,time_start,time_end,split
 dancing,ccccccccccc,5,15,test
 """
 VIDEOS = """https://www.youtube.com/watch?v=aaaaaaaaaaa
@@ -126,6 +128,15 @@ fi004: 0.9.00 - 0.11.00
             ],
         ),
         (
+            grid,
+            Listing(["s1/bbaf2n.mpg", "s12/video/mpg_6000/swiz9a.mpg", "s2/lrwyzp.mpg"]),
+            [
+                Row("s1/bbaf2n.mpg", "2", "s1"),
+                Row("s12/video/mpg_6000/swiz9a.mpg", "9", "s12"),
+                Row("s2/lrwyzp.mpg", "0", "s2"),
+            ],
+        ),
+        (
             folder_per_class,
             Listing(["a/1.mp4", "b/c/2.mp4"]),
             [Row("a/1.mp4", "a", "a/1.mp4"), Row("b/c/2.mp4", "b", "b/c/2.mp4")],
@@ -165,6 +176,13 @@ def test_what_names_say(
             Listing(["a.mp4"], {"annotations.csv": "label,youtube_id\nx,y\n"}),
             r"annotations\.csv:2: time_start, time_end missing",
         ),
+        (
+            "kinetics",
+            Listing(["a.mp4"], {"annotations.csv": "label,youtube_id,time_start,time_end\nx,y,0,ten\n"}),
+            r"annotations\.csv:2: time_start '0' and time_end 'ten' must be whole seconds",
+        ),
+        ("grid", Listing(["bbaf2n.mpg"]), r"not sN/SENTENCE\.mpg, .*: bbaf2n\.mpg"),
+        ("grid", Listing(["s1/bbaw2n.mpg"]), r"s1/bbaw2n\.mpg"),
         ("rwf2000", Listing(["test/Fight/a_0.avi"]), "test/Fight/a_0.avi"),
         ("xd-violence", Listing(["A__#1_label_B3-0-0.mp4"]), "A__#1_label_B3-0-0.mp4"),
         ("xd-violence", Listing(["A__#1_label_0-0-0.mp4"]), "A__#1_label_0-0-0.mp4"),

@@ -91,6 +91,13 @@ def kinetics(listing: Listing) -> list[Row]:
         missing = [name for name in ("label", "youtube_id", "time_start", "time_end") if not entry.get(name)]
         if missing:
             raise ManifestError(f"annotations.csv:{line}: {', '.join(missing)} missing")
+        if list(entry) == list(entry.values()):
+            continue  # a head again: files were joined
+        if not (entry["time_start"].isdecimal() and entry["time_end"].isdecimal()):
+            raise ManifestError(
+                f"annotations.csv:{line}: time_start {entry['time_start']!r} and time_end "
+                f"{entry['time_end']!r} must be whole seconds"
+            )
         annotated.setdefault(entry["youtube_id"], []).append(entry)
     rows, strange = [], []
     for path in listing.files:
@@ -98,7 +105,7 @@ def kinetics(listing: Listing) -> list[Row]:
         cut = re.fullmatch(r"(.{11})_(\d{6})_(\d{6})", stem)
         entries = annotated.get(cut[1] if cut else stem, [])
         if cut:
-            entries = [entry for entry in entries if float(entry["time_start"]) == int(cut[2])]
+            entries = [entry for entry in entries if int(entry["time_start"]) == int(cut[2])]
         if not entries:
             strange.append(path)
         rows += [_kinetics_row(path, entry, whole=not cut) for entry in entries]
@@ -197,6 +204,19 @@ def esc10(listing: Listing) -> list[Row]:
     return _by_path(listing, pattern, row, "CLASS/FOLD-ID-TAKE.ogg")
 
 
+def grid(listing: Listing) -> list[Row]:
+    """sN/.../SENTENCE.mpg: speaker N says command, colour, preposition, letter, digit and adverb.
+
+    The sentence is a letter for each, the digit 0 is z; the digit is the label, the speaker the source.
+    """
+
+    def row(path: str, name: re.Match[str]) -> Row:
+        return Row(path, name[2].replace("z", "0"), name[1])
+
+    pattern = r"(?:.*/)?(s\d+)/(?:.*/)?[blps][bgrw][abiw][a-vx-z]([z1-9])[anps]"
+    return _by_path(listing, pattern, row, "sN/SENTENCE.mpg, six letters as in bbaf2n")
+
+
 BUILDERS: Mapping[str, Callable[[Listing], list[Row]]] = {
     "folder": folder_per_class,
     "ucf101": ucf101,
@@ -206,6 +226,7 @@ BUILDERS: Mapping[str, Callable[[Listing], list[Row]]] = {
     "scfd": surveillance_fights,
     "ut-interaction": ut_interaction,
     "esc10": esc10,
+    "grid": grid,
 }
 TEXTS = ("annotations.csv", "videos.txt")  # what builders read beside the names
 

@@ -14,6 +14,7 @@ from trainer.data.manifest import Example, ManifestError, read_manifest
 if TYPE_CHECKING:  # it needs the decoder, and building a manifest does not
     from trainer.data.check import Seen
 
+NEAR_AT_MOST = 500  # examples; of more, how near each is to each takes too long
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
@@ -79,8 +80,14 @@ def listed(folder: Path) -> Listing:
         for path in folder.rglob("*")
         if path.suffix.lower() in MEDIA and path.is_file() and not path.name.startswith(".")
     )
-    texts = {name: (folder / name).read_text("utf-8") for name in TEXTS if (folder / name).is_file()}
-    return Listing(paths, texts)
+    return Listing(paths, {name: _text(folder / name) for name in TEXTS if (folder / name).is_file()})
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")  # spreadsheets put a mark before the first column's name
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path.name}: {error}") from error
 
 
 def _findings(examples: Sequence[Example], others: dict[Path, tuple[Example, ...]]) -> Iterator[str]:
@@ -115,10 +122,12 @@ def _short_cuts(examples: Sequence[Example], seen: dict[Path, Seen]) -> Iterator
     if not kept:
         return
     features = np.stack([described(infos[each.path], each.path.stat().st_size) for each in kept])
-    yield "AUC of a logistic regression on the files' metadata alone, on folds by source; 0.5 is chance:"
+    by_nearness = len(kept) <= NEAR_AT_MOST
+    way = "how near the files' metadata are to each other's" if by_nearness else "the files' metadata alone"
+    yield f"AUC of a logistic regression on {way}, on folds by source; 0.5 is chance:"
     for label in sorted({label for example in kept for label in example.labels}):
         try:
-            held_out = held_out_scores(kept, Path("/"), label, [label], features)
+            held_out = held_out_scores(kept, Path("/"), label, [label], features, by_nearness=by_nearness)
         except ValueError as error:
             yield f"  {label}: none, {error}"
             continue

@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from models.architectures.two_stream import STILL
 from trainer.config import FlowMethod
 
 Pixels = npt.NDArray[np.uint8]
 Field = Callable[[Pixels, Pixels], npt.NDArray[np.float32]]  # two grey pictures to (H, W, 2) pixels
 
 VERSION = 1  # raise when the same frames come to give another flow
-STILL = 128
 # Share of the height that a byte's full range stands for: at 112 pixels, 14 from one frame to the next.
 FULL_RANGE = 0.125
 
@@ -28,6 +28,7 @@ def optical_flow(clips: Pixels, method: FlowMethod) -> Pixels:
 
     One step of a byte is ``FULL_RANGE`` / 128 of the picture's height; faster motion is cut off there.
     """
+    cv2.setNumThreads(1)  # processes side by side share the cores already
     count, frames, height, width, _ = clips.shape
     field = {"farneback": _farneback, "dis": _dis}[method]()
     found = np.empty((count, frames - 1, height, width, 2), np.uint8)
