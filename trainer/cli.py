@@ -10,7 +10,6 @@ import click
 from trainer.config import ConfigError, read_config
 from trainer.config.pretrain import read_pretrain
 from trainer.data.cli import dataset
-from trainer.data.manifest import ManifestError
 from trainer.zoo.cli import zoo
 
 DEFAULT_CACHE = Path("~/.cache/sluice/clips")
@@ -38,10 +37,26 @@ def main() -> None:
 @click.option(
     "--jobs", type=click.IntRange(1), default=2, show_default=True, help="Folds trained side by side."
 )
+@click.option("--init", help="Weights to start from, instead of the configuration's: a name or a file.")
+@click.option(
+    "--run",
+    "kept",
+    type=click.Path(path_type=Path),
+    help="Folder for logs, checkpoints and finished folds; a run that was cut off goes on from it.",
+)
 @click.option(
     "--force", is_flag=True, help="Install a model that is worse or slower than the version it replaces."
 )
-def train(config_file: Path, data: Path | None, cache: Path, artifacts: Path, jobs: int, force: bool) -> None:
+def train(
+    config_file: Path,
+    data: Path | None,
+    cache: Path,
+    artifacts: Path,
+    jobs: int,
+    init: str | None,
+    kept: Path | None,
+    force: bool,
+) -> None:
     """Train, evaluate, export, quantise, calibrate and install a model."""
     try:
         config = read_config(config_file)
@@ -58,11 +73,14 @@ def train(config_file: Path, data: Path | None, cache: Path, artifacts: Path, jo
     if data is not None:
         config = config.model_copy(update={"data": config.data.model_copy(update={"root": data})})
     try:
-        place = run(config, ClipCache(cache.expanduser()), Installation(artifacts, force), jobs, _say)
-    except (ConfigError, ManifestError, GateClosed) as error:
+        if init is not None:
+            config = type(config).model_validate({**config.model_dump(), "init": init})
+        place = run(config, ClipCache(cache.expanduser()), Installation(artifacts, force), jobs, _say, kept)
+    except (ValueError, GateClosed) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"installed {place}")
-    click.echo(f"wrote {report_on(place)}")
+    if place is not None:
+        click.echo(f"installed {place}")
+        click.echo(f"wrote {report_on(place)}")
 
 
 @main.command()

@@ -23,6 +23,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import nn
 
 from trainer.artifact import Evidence, Installation, Shipped, write_artifact
 from trainer.config import TrainConfig
@@ -36,7 +37,8 @@ from trainer.evaluation.elsewhere import Elsewhere, elsewhere
 from trainer.evaluation.held_out import HeldOut
 from trainer.evaluation.judge import Evaluation, evaluate
 from trainer.export import Feed, GateClosed, check_parity, export_onnx, feed, onnx_logits
-from trainer.fit import Logits, start_of, threads
+from trainer.fit import Logits, Progress, start_of, threads
+from trainer.fit.processes import leads, processes, wait
 from trainer.frozen import head_inputs
 from trainer.half import check_half
 from trainer.learn import Learner
@@ -72,9 +74,21 @@ class Trained:
     int8_scores: tuple[Logits, ...]  # the same, by the quantised file
 
 
-def train(config: TrainConfig, cache: ClipCache, installation: Installation, jobs: int, log: Log) -> Path:
-    """Returns the folder of the installed artifact."""
+def train(
+    config: TrainConfig,
+    cache: ClipCache,
+    installation: Installation,
+    jobs: int,
+    log: Log,
+    kept: Path | None = None,
+) -> Path | None:
+    """Returns the folder of the installed artifact; None in a process of torchrun that only helps to train.
+
+    In ``kept`` logs, checkpoints and finished networks are kept: called again with it, a run goes on.
+    """
     refuse_unserved(config)
+    if not leads():
+        log = _silent
     videos = VideoSet.read(config, cache)
     splits = videos.splits()
     whole = Split(WHOLE, tuple(range(len(videos.examples))), ())
@@ -82,17 +96,26 @@ def train(config: TrainConfig, cache: ClipCache, installation: Installation, job
         f"{len(videos.examples)} videos of {len({example.group for example in videos.examples})} sources, "
         f"{len(splits)} folds"
     )
+    start = start_of(config)
+    if start.told:
+        log(f"init {start.told}")
     if config.embedding:
-        refuse_without_head(start_of(config).network)
+        refuse_without_head(start.network)
+    todo = [Job(split, config.fit.seed) for split in (*splits, whole)]
+    if not leads():
+        wait(config.fit)
+        for job in todo:
+            _network(job, config, cache, _silent, kept)
+        return None
     for every in (videos, *teachers_of(videos)):
         every.decode_all(log)
+    jobs = 1 if processes() > 1 else jobs
     if config.fit.probe_views:
         _look_once(config, cache, len(videos.examples), jobs)
         log("features of the network at rest: computed")
+    wait(config.fit)
     with tempfile.TemporaryDirectory(prefix="sluice-train-") as folder:
-        work = Path(folder)
-        todo = [Job(split, config.fit.seed) for split in (*splits, whole)]
-        task = partial(_trained, config=config, cache=cache, work=work)
+        task = partial(_trained, config=config, cache=cache, work=Path(folder), kept=kept)
         trained: list[Trained] = []
         for job, result in zip(todo, _in_processes(task, todo, jobs), strict=True):
             _log_result(job, result, videos, log)
@@ -149,11 +172,18 @@ def _log_result(job: Job, result: Trained, videos: VideoSet, log: Log) -> None:
     log(f"fold {job.split.name}: held-out AUC {', '.join(f'{area:.3f}' for area in areas)}")
 
 
-def _trained(job: Job, config: TrainConfig, cache: ClipCache, work: Path) -> Trained:
+def _network(
+    job: Job, config: TrainConfig, cache: ClipCache, progress: Progress, kept: Path | None
+) -> nn.Module:
+    place = None if kept is None else kept / job.split.name
+    videos = VideoSet.read(config, cache)
+    return Learner(videos, job.split.train, job.seed, progress, place).network()
+
+
+def _trained(job: Job, config: TrainConfig, cache: ClipCache, work: Path, kept: Path | None) -> Trained:
     with threads(1):
         videos = VideoSet.read(config, cache)
-        progress = _progress_file(work / f"{job.split.name}.log")
-        network = Learner(videos, job.split.train, job.seed, progress).network()
+        network = _network(job, config, cache, _progress_file(work / f"{job.split.name}.log"), kept)
         fp32 = work / f"{job.split.name}.onnx"
         some = np.random.default_rng(job.seed).permutation(job.split.train)[: config.quantise.videos]
         batches = [videos.video(int(index)) for index in some]
@@ -186,6 +216,10 @@ def _files(job: Job, fp32: Path, feeds: Sequence[Feed], config: TrainConfig) -> 
     int8 = fp32.with_name(f"{fp32.stem}-int8.onnx")
     quantise(fp32, int8, feeds, config.quantise)
     return {REFERENCE: fp32, "int8": int8}
+
+
+def _silent(*_: object) -> None:
+    """Said by another process."""
 
 
 def _progress_file(path: Path) -> Callable[[int, float], None]:

@@ -58,13 +58,15 @@ def config_of(root: Path, fit: Mapping[str, Any], **changes: Any) -> TrainConfig
 
 
 class Slowed:
-    """An objective that takes its time, so that a test can kill its process where it wants."""
+    """An objective that takes its time, so that a test can kill its process where it wants; it counts clips."""
 
     def __init__(self, objective: Objective, seconds_a_step: float) -> None:
         self._objective, self._seconds = objective, seconds_a_step
+        self.learnt_from = 0
 
     def __call__(self, network: nn.Module, batch: Batch) -> Tensor:
         time.sleep(self._seconds)
+        self.learnt_from += len(batch) * network.training
         return self._objective(network, batch)
 
 
@@ -74,6 +76,7 @@ def main(config_file: str, cache: str, folder: str, seconds_a_step: str = "0") -
     videos = VideoSet.read(config, ClipCache(Path(cache)))
     objective = Slowed(objective_of(config.fit), float(seconds_a_step))
     fit(videos, range(VIDEOS), SEED, lambda *_: None, objective=objective, folder=Path(folder))
+    print(f"learnt from {objective.learnt_from} clips")
 
 
 if __name__ == "__main__":
