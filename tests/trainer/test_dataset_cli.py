@@ -42,6 +42,27 @@ def test_a_folder_becomes_a_manifest_that_checks_out(folder: Path) -> None:
     assert "  moves: 4, 4 sources" in checked.output
     assert "other.csv: 1 sources are here too, such as cam0" in checked.output
     assert "  moves: 0." in checked.output  # the metadata's AUC
+    assert "on how near the files' metadata are" in checked.output
+
+
+def test_of_many_files_metadata_are_taken_as_they_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.data.cli.NEAR_AT_MOST", 7)
+    run("build", "folder", folder, "--group", r"(cam\d)")
+    checked = run("check", folder / "manifest.csv")
+    assert checked.exit_code == 0, checked.output
+    assert "on the files' metadata alone" in checked.output
+
+
+def test_annotations_may_start_with_a_mark_and_must_be_text(tmp_path: Path) -> None:
+    (tmp_path / "aaaaaaaaaaa.mp4").write_bytes(b"names are read only")
+    annotations = tmp_path / "annotations.csv"
+    annotations.write_text("label,youtube_id,time_start,time_end\nx,aaaaaaaaaaa,3,13\n", "utf-8-sig")
+    built = run("build", "kinetics", tmp_path)
+    assert built.exit_code == 0, built.output
+    (example,) = read_manifest(tmp_path / "manifest.csv", tmp_path)
+    assert (example.stretch.start_s, example.stretch.end_s) == (3, 13)
+    annotations.write_bytes(b"\xff\xfe")
+    assert "annotations.csv: 'utf-8' codec" in run("build", "kinetics", tmp_path).output
 
 
 def test_what_is_wrong_is_told(folder: Path) -> None:
