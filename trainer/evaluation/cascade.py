@@ -143,7 +143,7 @@ def cascade_of(
     """
     same = matched(filter_scores, escalation_scores)
     stages = [
-        Stage(_only(spec, label), ms, calibrated(scores, scores.int8_scores, label))
+        Stage(only(spec, label), ms, calibrated(scores, scores.int8_scores, label))
         for spec, scores, ms in zip(
             (filter_spec, escalation_spec), (filter_scores, same), ms_per_clip, strict=True
         )
@@ -160,5 +160,6 @@ def calibrated(held_out: HeldOut, logits: Sequence[Logits], label: str) -> tuple
     return tuple(each(clips) for each, clips in zip(calibrations, own, strict=True))
 
 
-def _only(spec: ModelSpec, label: str) -> ModelSpec:
+def only(spec: ModelSpec, label: str) -> ModelSpec:
+    """As if the model knew one label."""
     return spec.model_copy(update={"labels": tuple(each for each in spec.labels if each.name == label)})

@@ -10,7 +10,7 @@ import click
 from models.spec import write_spec
 from trainer.config import ConfigError
 from trainer.evaluation.held_out import HeldOutError, read_held_out
-from trainer.evaluation.summary import Artifact, Summary, read_artifact, summarise
+from trainer.evaluation.summary import Artifact, Summary, read_artifact, served_at, summarise
 from trainer.gates import METRICS_FILE
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -30,28 +30,66 @@ FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option(
     "--write-bands", is_flag=True, help="Put the band chosen for the cascade into the filter's artifact."
 )
+@click.option("--data", type=FOLDER, help="Judge what is served on the videos of this folder instead.")
+@click.option("--manifest", type=click.Path(path_type=Path), help="Their labels; relative to --data.")
+@click.option("--positives", help="Labels of the manifest that count, by comma.")
 def evaluate(
-    light: Path, heavy: Path | None, baseline_files: tuple[Path, ...], out: Path, write_bands: bool
+    light: Path,
+    heavy: Path | None,
+    baseline_files: tuple[Path, ...],
+    out: Path,
+    write_bands: bool,
+    data: Path | None,
+    manifest: Path | None,
+    positives: str | None,
 ) -> None:
-    """Report what held-out scores say: no data and no torch are needed."""
+    """Report what held-out scores say, which needs neither data nor torch; or judge a set from outside."""
     if write_bands and heavy is None:
         raise click.UsageError("--write-bands chooses a band for two models: name --escalation")
+    if len({data is None, manifest is None, positives is None}) > 1:
+        raise click.UsageError("--data, --manifest and --positives belong together")
+    if data and (baseline_files or write_bands):
+        raise click.UsageError("--baseline and --write-bands are for held-out scores, not for --data")
+    folders = tuple(folder for folder in (light, heavy) if folder is not None)
     try:
-        artifacts = tuple(read_artifact(folder) for folder in (light, heavy) if folder is not None)
-        simple = {file.stem.replace("-", " "): read_held_out(file) for file in baseline_files}
-        summary = summarise(artifacts[0], artifacts[1] if heavy else None, simple)
-        from trainer.report.page import write_report  # matplotlib is slow to come
-
-        page = write_report(summary, artifacts, out)
+        if data and manifest and positives:
+            page = _outside(folders, data, manifest, positives.split(","), out)
+        else:
+            page = _held_out(folders, baseline_files, out, write_bands)
     except (HeldOutError, ConfigError) as error:
         raise click.ClickException(str(error)) from error
     except ModuleNotFoundError as error:
         raise click.ClickException(f"{error}; install the extra: pip install 'sluice[trainer]'") from error
+    click.echo(f"wrote {page}")
+
+
+def _held_out(
+    folders: tuple[Path, ...], baseline_files: tuple[Path, ...], out: Path, write_bands: bool
+) -> Path:
+    from trainer.report.page import write_report  # matplotlib is slow to come
+
+    artifacts = tuple(read_artifact(folder) for folder in folders)
+    simple = {file.stem.replace("-", " "): read_held_out(file) for file in baseline_files}
+    summary = summarise(artifacts[0], artifacts[1] if len(artifacts) > 1 else None, simple)
+    page = write_report(summary, artifacts, out)
     if write_bands:
-        put_band(light, artifacts[0], summary)
+        put_band(folders[0], artifacts[0], summary)
     if summary.together:
         click.echo(summary.together.verdict)
-    click.echo(f"wrote {page}")
+    return page
+
+
+def _outside(folders: tuple[Path, ...], data: Path, manifest: Path, positives: list[str], out: Path) -> Path:
+    from trainer.data.manifest import ManifestError, read_manifest
+    from trainer.evaluation.outside import evaluate_outside
+    from trainer.report.page import write_report
+
+    try:
+        examples = read_manifest(data / manifest, data)
+    except ManifestError as error:
+        raise click.ClickException(str(error)) from error
+    found = evaluate_outside(folders, examples, positives)
+    return write_report(found.summary, [served_at(folder) for folder in folders], out, found.mistakes)
 
 
 @click.command()

@@ -19,6 +19,7 @@ from trainer.evaluation.judge import RECALL_AT_1, RECALL_AT_5, Judged, evaluate,
 from trainer.gates import METRICS_FILE
 from trainer.metrics import Difference, Vector, accuracy, average_precision, interval, paired, roc_auc
 
+HEAVY = "escalation on every clip"
 NOT_JUSTIFIED = "The cascade is not justified on this data"
 
 Range = tuple[float, float]
@@ -26,18 +27,24 @@ FIGURES: dict[str, Callable[[Vector, Vector], float]] = {"AUC": roc_auc, "accura
 
 
 @dataclass(frozen=True)
-class Artifact:
-    """An installed model's files, read."""
+class Served:
+    """What serving needs to know of an installed model, and how fast it was."""
 
     spec: ModelSpec
-    config: TrainConfig
-    held_out: HeldOut
     speed: tuple[dict[str, Any], ...]
 
     @property
     def ms_per_clip(self) -> float:
         """Of the fastest form measured on a CPU; nan where none was."""
         return float(min((each["median_ms_per_clip"] for each in self.speed), default=float("nan")))
+
+
+@dataclass(frozen=True)
+class Artifact(Served):
+    """An installed model's files, read."""
+
+    config: TrainConfig
+    held_out: HeldOut
 
 
 @dataclass(frozen=True)
@@ -109,15 +116,29 @@ class Summary:
     raw: dict[str, Vector] = field(repr=False)  # before calibration
 
 
+def served_at(folder: Path) -> Served:
+    """Raises HeldOutError naming what is missing."""
+    return Served(read_spec(folder), tuple(_metrics_of(folder).get("speed", ())))
+
+
 def read_artifact(folder: Path) -> Artifact:
     """Raises HeldOutError naming what is missing."""
+    metrics = _metrics_of(folder)
     try:
-        metrics = json.loads((folder / METRICS_FILE).read_text())
         config = TrainConfig.model_validate(metrics["config"])
-        spec = read_spec(folder)
-    except (OSError, ValueError, KeyError) as error:
+    except (ValueError, KeyError) as error:
         raise HeldOutError(f"{folder}: not an artifact of `sluice train`: {error}") from error
-    return Artifact(spec, config, read_held_out(folder / HELD_OUT_FILE), tuple(metrics.get("speed", ())))
+    served = served_at(folder)
+    return Artifact(served.spec, served.speed, config, read_held_out(folder / HELD_OUT_FILE))
+
+
+def _metrics_of(folder: Path) -> dict[str, Any]:
+    try:
+        read_spec(folder)
+        metrics: dict[str, Any] = json.loads((folder / METRICS_FILE).read_text())
+    except (OSError, ValueError) as error:
+        raise HeldOutError(f"{folder}: not an artifact of `sluice train`: {error}") from error
+    return metrics
 
 
 def summarise(
@@ -148,9 +169,9 @@ def summarise(
         if each is not None
     )
     rows = tuple(
-        _row(name, truth, each, held_out.groups, runs.get(name), cascade) for name, each in scores.items()
+        row(name, truth, each, held_out.groups, runs.get(name), cascade) for name, each in scores.items()
     )
-    comparisons = tuple(_comparisons(truth, scores, simple, held_out.groups))
+    comparisons = tuple(compared(truth, scores, simple, held_out.groups))
     if together is not None:
         together = _with_verdict(together, comparisons)
     figures = judged[0][1].figures
@@ -196,13 +217,17 @@ def _together(cascade: Cascade, light: Artifact, truth: Vector) -> tuple[dict[st
     choice = choose(cascade, runs, heavy, truth, target, np.arange(len(truth)))
     own = cross_fitted_run(cascade, runs, heavy, truth, light.held_out.folds, target)
     lost = float(np.mean((~own.held & (own.escalated_clips == 0))[truth == 1]))
-    named = {
+    curve = tuple(_point(cascade, run, truth) for run in runs)
+    return named_runs(cascade, own), Together(target, choice, lost, curve, "")
+
+
+def named_runs(cascade: Cascade, own: Run) -> dict[str, Run]:
+    """The cascade between its two ends."""
+    return {
         "filter alone": cascade.always_light(),
         "cascade": own,
-        "escalation on every clip": heavy,
+        HEAVY: cascade.always_heavy(),
     }
-    curve = tuple(_point(cascade, run, truth) for run in runs)
-    return named, Together(target, choice, lost, curve, "")
 
 
 def _point(cascade: Cascade, run: Run, truth: Vector) -> Point:
@@ -215,10 +240,10 @@ def _point(cascade: Cascade, run: Run, truth: Vector) -> Point:
     )
 
 
-def _row(
+def row(
     name: str, truth: Vector, scores: Vector, groups: Sequence[str], run: Run | None, cascade: Cascade | None
 ) -> Row:
-    row = Row(
+    found = Row(
         name,
         accuracy(truth, scores),
         interval(accuracy, truth, scores, groups),
@@ -231,26 +256,25 @@ def _row(
         interval(RECALL_AT_5, truth, scores, groups),
     )
     if run is None or cascade is None:
-        return row
-    heavy = name == "escalation on every clip"
+        return found
     served = {
         "recall": float(run.held[truth == 1].mean()),
         "false_alarms": float(run.held[truth == 0].mean()),
         "review": float(run.reviewed.mean()),
         "unneeded_review": float(run.reviewed[truth == 0].mean()),
-        "cost": 1.0 if heavy else cascade.cost(run),
+        "cost": 1.0 if name == HEAVY else cascade.cost(run),
     }
-    return Row(**{**vars(row), **served})
+    return Row(**{**vars(found), **served})
 
 
-def _comparisons(
+def compared(
     truth: Vector, scores: dict[str, Vector], simple: Sequence[str], groups: Sequence[str]
 ) -> list[Comparison]:
     """Each model with each baseline, then the models with each other."""
     names = [name for name in scores if name not in simple]
     pairs = [(of, less) for less in simple for of in names]
     if "cascade" in names:
-        pairs += [("escalation on every clip", "filter alone"), ("cascade", "filter alone")]
+        pairs += [(HEAVY, "filter alone"), ("cascade", "filter alone")]
     return [
         Comparison(of, less, name, paired(figure, truth, scores[of], scores[less], groups))
         for of, less in pairs
@@ -263,7 +287,7 @@ def _with_verdict(together: Together, comparisons: Sequence[Comparison]) -> Toge
     gained = next(
         each.difference
         for each in comparisons
-        if (each.of, each.less, each.figure) == ("escalation on every clip", "filter alone", "AUC")
+        if (each.of, each.less, each.figure) == (HEAVY, "filter alone", "AUC")
     )
     low, high = gained.interval
     value = f"{gained.value:+.3f} (95 %: {low:+.3f} to {high:+.3f})"

@@ -13,13 +13,20 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from trainer.evaluation.judge import Judged
-from trainer.evaluation.summary import Summary
+from trainer.evaluation.summary import HEAVY, Summary
 from trainer.metrics import confusion, pr_curve, roc_curve
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
 COLOURS = (BLUE, ORANGE, GREEN, RED)
+LINES: dict[str, dict[str, Any]] = {  # the rest, which are baselines, are grey
+    "filter alone": {"color": BLUE},
+    "cascade": {"color": ORANGE, "linewidth": 2.2},
+    HEAVY: {"color": GREEN},
+}
+DASHES = ("--", "-.", (0, (1, 1)))
 BINS = 10
 STYLE: Any = {
     "font.size": 10,
@@ -39,11 +46,11 @@ def draw_all(summary: Summary, folder: Path) -> dict[str, str]:
     pictures: dict[str, Draw] = {
         "roc.png": _roc,
         "precision-recall.png": _precision_recall,
-        "reliability.png": _reliability,
         "scores.png": _scores,
         "confusion.png": _confusion,
-        "folds.png": _folds,
     }
+    if summary.models:
+        pictures |= {"reliability.png": _reliability, "folds.png": _folds}
     if summary.together is not None:
         pictures["cost-recall.png"] = _cost_recall
     texts = {}
@@ -57,20 +64,27 @@ def draw_all(summary: Summary, folder: Path) -> dict[str, str]:
 
 
 def _roc(axes: Axes, summary: Summary) -> str:
-    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="chance")
-    for (name, scores), colour in zip(summary.scores.items(), COLOURS, strict=False):
-        axes.plot(*roc_curve(summary.truth, scores), color=colour, label=name)
+    axes.plot([0, 1], [0, 1], color="#bbbbbb", linestyle=":", label="chance")
+    for name, style in _styles(summary).items():
+        axes.plot(*roc_curve(summary.truth, summary.scores[name]), label=name, **style)
     axes.set(title="ROC", xlabel="false alarms (share of negatives)", ylabel="recall (share of positives)")
     axes.legend(loc="lower right")
     aucs = ", ".join(f"{row.name} {row.auc:.3f}" for row in summary.rows)
     return f"ROC curves; area under each: {aucs}; chance 0.5."
 
 
+def _styles(summary: Summary) -> dict[str, dict[str, Any]]:
+    """Of each row's line."""
+    rest = [name for name in summary.scores if name not in LINES and name != _last(summary)]
+    grey = {name: {"color": GREY, "linestyle": dash} for name, dash in zip(rest, DASHES, strict=False)}
+    return {name: LINES.get(name, grey.get(name, {"color": BLUE})) for name in summary.scores}
+
+
 def _precision_recall(axes: Axes, summary: Summary) -> str:
     share = float(summary.truth.mean())
-    axes.axhline(share, color=GREY, linestyle=":", label="chance")
-    for (name, scores), colour in zip(summary.scores.items(), COLOURS, strict=False):
-        axes.plot(*pr_curve(summary.truth, scores), color=colour, label=name)
+    axes.axhline(share, color="#bbbbbb", linestyle=":", label="chance")
+    for name, style in _styles(summary).items():
+        axes.plot(*pr_curve(summary.truth, summary.scores[name]), label=name, **style)
     axes.set(title="Precision and recall", xlabel="recall (share of positives)", ylabel="precision")
     axes.set_ylim(0, 1.02)
     axes.legend(loc="lower left")
@@ -108,7 +122,9 @@ def _scores(axes: Axes, summary: Summary) -> str:
         axes.hist(chosen, bins, color=colour, alpha=0.6, hatch=hatch, edgecolor="white", label=label)
     axes.axvline(0.5, color=GREY, linestyle=":", label="threshold")
     axes.set(title=f"Scores of {name}", xlabel="calibrated probability", ylabel="videos")
-    axes.legend()
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.margins(y=0.25)  # room for the legend
+    axes.legend(loc="upper center", ncols=3)
     return f"Histogram of {name}'s probabilities for negative and positive videos."
 
 
@@ -134,7 +150,7 @@ def _folds(axes: Axes, summary: Summary) -> str:
         at = np.arange(len(by_fold)) + place * width
         axes.bar(at, list(by_fold.values()), width * 0.95, color=COLOURS[place], label=spec.name)
         axes.set_xticks(np.arange(len(by_fold)) + width * (len(summary.models) - 1) / 2, list(by_fold))
-    axes.axhline(summary.chance, color=GREY, linestyle=":", label="chance")
+    axes.axhline(summary.chance, color="#bbbbbb", linestyle=":", label="chance")
     axes.set(title="Each fold", xlabel="fold (sources that training did not see)", ylabel="accuracy")
     axes.set_ylim(0, 1.25)
     axes.set_yticks(np.linspace(0, 1, 6))
@@ -157,7 +173,7 @@ def _cost_recall(axes: Axes, summary: Summary) -> str:
     for name, colour, marker in (
         ("filter alone", BLUE, "o"),
         ("cascade", ORANGE, "D"),
-        ("escalation on every clip", GREEN, "s"),
+        (HEAVY, GREEN, "s"),
     ):
         row = next(row for row in summary.rows if row.name == name)
         cost = 100 * (row.cost or 0.0)
@@ -165,7 +181,7 @@ def _cost_recall(axes: Axes, summary: Summary) -> str:
             [cost], [row.recall_at_5_percent_false_alarms], s=70, color=colour, marker=marker, label=name
         )
     axes.axvline(100 * together.target.cost, color=RED, linestyle="--", label="allowed cost")
-    axes.axhline(0.05, color=GREY, linestyle=":", label="chance")
+    axes.axhline(0.05, color="#bbbbbb", linestyle=":", label="chance")
     axes.set(
         title="Cost and recall",
         xlabel="cost (% of the escalation on every clip)",
@@ -183,4 +199,4 @@ def _first(summary: Summary) -> tuple[str, Judged]:
 
 def _last(summary: Summary) -> str:
     """The system that is served: the cascade where there is one."""
-    return "cascade" if "cascade" in summary.scores else summary.models[0][0].name
+    return "cascade" if "cascade" in summary.scores else [*summary.scores][-1]
