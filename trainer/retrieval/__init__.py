@@ -1,0 +1,1 @@
+"""How well vectors find videos that show the same, and copies of a video."""
