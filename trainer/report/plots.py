@@ -20,7 +20,6 @@ from trainer.evaluation.summary import HEAVY, Summary
 from trainer.metrics import confusion, pr_curve, roc_curve
 
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
-COLOURS = (BLUE, ORANGE, GREEN, RED)
 LINES: dict[str, dict[str, Any]] = {  # the rest, which are baselines, are grey
     "filter alone": {"color": BLUE},
     "cascade": {"color": ORANGE, "linewidth": 2.2},
@@ -148,7 +147,7 @@ def _folds(axes: Axes, summary: Summary) -> str:
     for place, (spec, judged) in enumerate(summary.models):
         by_fold = judged.figures.accuracy_by_fold
         at = np.arange(len(by_fold)) + place * width
-        axes.bar(at, list(by_fold.values()), width * 0.95, color=COLOURS[place], label=spec.name)
+        axes.bar(at, list(by_fold.values()), width * 0.95, color=(BLUE, GREEN)[place], label=spec.name)
         axes.set_xticks(np.arange(len(by_fold)) + width * (len(summary.models) - 1) / 2, list(by_fold))
     axes.axhline(summary.chance, color="#bbbbbb", linestyle=":", label="chance")
     axes.set(title="Each fold", xlabel="fold (sources that training did not see)", ylabel="accuracy")
