@@ -6,7 +6,7 @@ Only what goes into a block is kept, so memory grows with the number of blocks a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -49,20 +49,19 @@ def _recomputed(part: nn.Module, forward: Any, *inputs: Any) -> Any:
 
 
 @contextmanager
-def _still(norms: Sequence[_BatchNorm]) -> Iterator[None]:
+def _statistics_once(part: nn.Module) -> Iterator[None]:
+    """The second time, batch norms that learn must not take the same statistics in again."""
+    norms = [module for module in part.modules() if isinstance(module, _BatchNorm) and module.training]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum = 0.0
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked = norm.num_batches_tracked.clone()
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
-
-
-def _statistics_once(part: nn.Module) -> AbstractContextManager[None]:
-    """The second time, batch norms that learn must not take the same statistics in again."""
-    norms = [m for m in part.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
-    return _still(norms)
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def _layers(module: nn.Module) -> int:

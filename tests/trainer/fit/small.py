@@ -58,7 +58,7 @@ def config_of(root: Path, fit: Mapping[str, Any], **changes: Any) -> TrainConfig
 
 
 class Slowed:
-    """An objective that takes its time, so that a test can kill its process where it wants; it counts clips."""
+    """An objective that takes its time, so that a test can kill its process where it wants; counts clips."""
 
     def __init__(self, objective: Objective, seconds_a_step: float) -> None:
         self._objective, self._seconds = objective, seconds_a_step
