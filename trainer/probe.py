@@ -8,6 +8,7 @@ and on a few hundred videos it is often all that should be learnt.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,11 @@ INNER_FOLDS = 4
 
 
 def probe(network: nn.Module, videos: VideoSet, chosen: Sequence[int], views: int, seed: int) -> None:
-    """Fit ``network.head`` on ``views`` random clips of each chosen example; ValueError if it has none."""
+    """Fit ``network.head`` on ``views`` random clips of each chosen example; ValueError if it has none.
+
+    Features that a network calls ``optional`` (sound's) are used where inner folds are better with them, else
+    their weights are 0.
+    """
     head = head_of(network)
     features = (
         head_inputs(network, videos, chosen, views, seed).reshape(len(chosen) * views, -1).astype(np.float64)
@@ -34,7 +39,6 @@ def probe(network: nn.Module, videos: VideoSet, chosen: Sequence[int], views: in
     owners = np.tile(np.asarray(chosen), views)
     mean, deviation = features.mean(0), features.std(0)
     scaled = (features - mean) / np.maximum(deviation, 1e-3)
-    scaled, basis = _rotated(scaled)
     importance = videos.weights[owners] / views
     groups = np.array([videos.examples[index].group for index in owners])
     with torch.no_grad():
@@ -42,11 +46,35 @@ def probe(network: nn.Module, videos: VideoSet, chosen: Sequence[int], views: in
         for label in range(videos.targets.shape[1]):
             truth = videos.targets[owners, label].astype(np.float64)
             known = ~np.isnan(truth)
-            rows = (scaled[known], truth[known])
-            penalty = best_penalty(*rows, groups[known], importance[known])
-            weights, bias = logistic_regression(*rows, penalty, importance[known])
-            head.fc.weight[label] = torch.from_numpy(basis @ weights)
-            head.fc.bias[label] = bias
+            rest = (truth[known], groups[known], importance[known])
+            found = [_fitted(scaled[known] * mask, *rest) for mask in _masks(network, scaled.shape[1])]
+            best = min(found, key=lambda each: each.loss)
+            head.fc.weight[label] = torch.from_numpy(best.weights)
+            head.fc.bias[label] = best.bias
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    loss: float  # over the inner folds
+    weights: Vector
+    bias: float
+
+
+def _masks(network: nn.Module, features: int) -> list[Vector]:
+    """Which features are used: all, and all but the optional ones."""
+    masks = [np.ones(features)]
+    optional = getattr(network, "optional", None)
+    if optional is not None:
+        masks.append(np.ones(features))
+        masks[-1][optional] = 0.0
+    return masks
+
+
+def _fitted(features: Matrix, truth: Vector, groups: npt.NDArray[np.str_], importance: Vector) -> _Fitted:
+    rotated, basis = _rotated(features)
+    penalty, loss = best_penalty(rotated, truth, groups, importance)
+    weights, bias = logistic_regression(rotated, truth, penalty, importance)
+    return _Fitted(loss, basis @ weights, bias)
 
 
 def _rotated(features: Matrix) -> tuple[Matrix, Matrix]:
@@ -94,8 +122,8 @@ def logistic_regression(
 
 def best_penalty(
     features: Matrix, truth: Vector, groups: npt.NDArray[np.str_], weight: Vector | float
-) -> float:
-    """By cross-entropy over inner folds of the training sources."""
+) -> tuple[float, float]:
+    """The penalty with the least cross-entropy over inner folds of the training sources, and that loss."""
     names = np.unique(groups)
     fold_of = {name: index % INNER_FOLDS for index, name in enumerate(names)}
     folds = np.array([fold_of[name] for name in groups])
@@ -111,4 +139,6 @@ def best_penalty(
             total += float(weights[held_out] @ (np.logaddexp(0.0, logits) - truth[held_out] * logits))
         return total
 
-    return min(PENALTIES, key=loss)
+    losses = {penalty: loss(penalty) for penalty in PENALTIES}
+    best = min(losses, key=losses.__getitem__)
+    return best, losses[best]

@@ -46,6 +46,11 @@ class AudioVisual(nn.Module):
         self.head = LinearHead(visual.features + self.audio.features, labels, dropout)
 
     @property
+    def optional(self) -> slice:
+        """Of the head's features, those that may be done without: sound's."""
+        return slice(self.visual.features, self.visual.features + self.audio.features)
+
+    @property
     def pretrained(self) -> LiteTrunk | None:
         return self.visual.slow if isinstance(self.visual, SlowFastLite) else None
 

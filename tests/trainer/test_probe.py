@@ -1,11 +1,17 @@
 """The closed-form last layer."""
 
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import numpy.typing as npt
 import pytest
+from torch import nn
 
+from models.architectures.motion import LinearHead
+from trainer.data.dataset import VideoSet
 from trainer.metrics import Vector, accuracy
-from trainer.probe import PENALTIES, best_penalty, logistic_regression
+from trainer.probe import PENALTIES, best_penalty, logistic_regression, probe
 
 Matrix = npt.NDArray[np.float64]
 
@@ -50,5 +56,33 @@ def test_noise_asks_for_a_larger_penalty_than_signal() -> None:
     groups = np.array([f"g{index // 4}" for index in range(160)])
     rows, truth = drawn(160, 100, 2)
     noise = np.random.default_rng(1).permutation(truth)
-    assert best_penalty(rows, noise, groups, 1.0) == max(PENALTIES)
-    assert best_penalty(rows[:, :2], truth, groups, 1.0) == min(PENALTIES)
+    assert best_penalty(rows, noise, groups, 1.0)[0] == max(PENALTIES)
+    penalty, loss = best_penalty(rows[:, :2], truth, groups, 1.0)
+    assert penalty == min(PENALTIES)
+    assert loss < best_penalty(rows, noise, groups, 1.0)[1]
+
+
+class Sounding(nn.Module):
+    """Looks at nothing: what its head is given is given here."""
+
+    optional = slice(2, 20)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = LinearHead(20, 1, 0.0)
+
+
+@pytest.mark.parametrize(("useful", "used"), [(slice(0, 2), False), (slice(2, 4), True)])
+def test_optional_features_are_used_where_they_help(
+    useful: slice, used: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    given = random.normal(size=(1, 160, 20)).astype(np.float32)
+    truth = (given[0, :, useful].sum(1) + 0.5 * random.normal(size=160) > 0).astype(np.float32)
+    monkeypatch.setattr("trainer.probe.head_inputs", lambda *_: given)
+    examples = [SimpleNamespace(group=f"g{index // 4}") for index in range(160)]
+    videos = SimpleNamespace(examples=examples, targets=truth[:, None], weights=np.ones(160))
+    network = Sounding()
+    probe(network, cast(VideoSet, videos), range(160), 1, 0)
+    sound = network.head.fc.weight[0, network.optional]
+    assert bool(sound.abs().sum() > 0) == used
