@@ -34,10 +34,15 @@ CHECKOUT = Path(__file__).resolve().parents[2]
     default=CHECKOUT / "benchmarks" / "results" / "retrieval.json",
     show_default=True,
 )
-def retrieval(data: Path, manifest: str, file: Path, model: str, models_dir: Path | None, out: Path) -> None:
+@click.option("--page", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Gets the table.")
+def retrieval(
+    data: Path, manifest: str, file: Path, model: str, models_dir: Path | None, out: Path, page: Path | None
+) -> None:
     """Measure which vectors find videos of the same label, and copies of a video."""
     from trainer.retrieval.features import of_artifact, of_network
     from trainer.retrieval.measure import measure
+    from trainer.retrieval.table import MARKER, table
+    from trainer.zoo.table import filled
 
     try:
         examples = read_manifest(data / manifest, data)
@@ -48,8 +53,12 @@ def retrieval(data: Path, manifest: str, file: Path, model: str, models_dir: Pat
     except (ConfigError, ManifestError, ArtifactInvalid, ValueError) as error:
         raise click.ClickException(str(error)) from error
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=1) + "\n")
+    text = json.dumps(report, indent=1) + "\n"
+    out.write_text(text)
     click.echo(f"wrote {out}")
+    if page is not None:
+        page.write_text(filled(page.read_text(), {MARKER: table(json.loads(text))}))
+        click.echo(f"wrote {page}")
 
 
 if __name__ == "__main__":

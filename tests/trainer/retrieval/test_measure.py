@@ -87,7 +87,9 @@ def arguments(place: Path, *more: str) -> list[str]:
 
 @pytest.mark.slow
 def test_a_small_set(place: Path) -> None:
-    more = ("--model", "tiny-filter", "--models-dir", str(place / "models"))
+    page = place / "page.md"
+    page.write_text("# Page\n<!-- table retrieval -->\nold\n<!-- end of table retrieval -->\nend\n")
+    more = ("--model", "tiny-filter", "--models-dir", str(place / "models"), "--page", str(page))
     done = CliRunner().invoke(retrieval, arguments(place, *more))
     assert done.exit_code == 0, done.output
     report = json.loads((place / "out.json").read_text())
@@ -105,6 +107,17 @@ def test_a_small_set(place: Path) -> None:
         assert each["retrieval"]["recall"]["1"]["chance"] == pytest.approx(2 / 5)
     assert features["appearance"]["retrieval"]["recall"]["1"]["value"] == 1.0  # the colours differ
     assert features["appearance"]["copies"]["re-encoded"]["value"] > 0.5
+    lines = page.read_text().splitlines()
+    assert [line.split(" | ")[0].strip("| ") for line in lines[2:8]] == [
+        "vectors",
+        "---",
+        "embedding",
+        "motion",
+        "appearance",
+        "motion and appearance",
+    ]
+    assert lines[8].startswith("| chance |  | 0.400 |")
+    assert "6 videos, 2 labels, 6 sources of `manifest.csv`; 6 have" in page.read_text()
 
 
 def test_a_model_without_an_embedding_says_so(place: Path) -> None:
