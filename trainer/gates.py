@@ -14,12 +14,11 @@ from typing import Any
 
 from models.spec import ModelSpec
 from trainer.config import Gate
+from trainer.evaluation.held_out import METRICS_FILE
 from trainer.evaluation.judge import Evaluation
 from trainer.speed import Speed
 from worker.errors import ArtifactInvalid
 from worker.inference.registry import find_artifact
-
-METRICS_FILE = "metrics.json"
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ import click
 
 from models.spec import write_spec
 from trainer.config import ConfigError
-from trainer.evaluation.held_out import HeldOutError, read_held_out
+from trainer.evaluation.held_out import METRICS_FILE, HeldOutError, read_held_out
 from trainer.evaluation.summary import Artifact, Summary, read_artifact, served_at, summarise
-from trainer.gates import METRICS_FILE
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 HELD_OUT_FILE = "held_out.json"
+METRICS_FILE = "metrics.json"  # beside it: configuration, figures, speeds
 DIGITS = 4
 
 Logits = npt.NDArray[np.float32]

@@ -14,9 +14,15 @@ from models.spec import Aggregation, ModelSpec, read_spec
 from trainer.config import TrainConfig
 from trainer.evaluation.bands import Choice, Target, all_bands, choose, cross_fitted_run
 from trainer.evaluation.cascade import Cascade, Run, calibrated, cascade_of
-from trainer.evaluation.held_out import HELD_OUT_FILE, HeldOut, HeldOutError, matched, read_held_out
+from trainer.evaluation.held_out import (
+    HELD_OUT_FILE,
+    METRICS_FILE,
+    HeldOut,
+    HeldOutError,
+    matched,
+    read_held_out,
+)
 from trainer.evaluation.judge import RECALL_AT_1, RECALL_AT_5, Judged, evaluate, video_scores
-from trainer.gates import METRICS_FILE
 from trainer.metrics import Difference, Vector, accuracy, average_precision, interval, paired, roc_auc
 
 HEAVY = "escalation on every clip"
