@@ -16,7 +16,7 @@ from trainer.card import card
 from trainer.config import TrainConfig
 from trainer.evaluation.beside import beside
 from trainer.evaluation.elsewhere import ELSEWHERE_FILE, Elsewhere
-from trainer.evaluation.held_out import HELD_OUT_FILE, METRICS_FILE, HeldOut
+from trainer.evaluation.held_out import CARD_FILE, HELD_OUT_FILE, METRICS_FILE, HeldOut
 from trainer.evaluation.judge import Evaluation
 from trainer.export import GateClosed, embedding_size
 from trainer.gates import Replaced, accuracy_loss, int8_loss, replaced_by, slowness
@@ -24,8 +24,6 @@ from trainer.prune import pruned_arguments
 from trainer.quantize import Agreement
 from trainer.speed import Speed, measure
 from trainer.variants import REFERENCE, UNMEASURED, Files, described, with_providers
-
-CARD_FILE = "README.md"
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import click
 
 from models.spec import write_spec
 from trainer.config import ConfigError
-from trainer.evaluation.held_out import METRICS_FILE, HeldOutError, read_held_out
-from trainer.evaluation.summary import Artifact, Summary, read_artifact, served_at, summarise
+from trainer.evaluation.held_out import CARD_FILE, METRICS_FILE, HeldOutError, read_held_out
+from trainer.evaluation.summary import Artifact, Summary, Together, read_artifact, served_at, summarise
 
+BAND_SAID = r"^(Threshold|Uncertainty band) .*?(?=\n\n|\Z)"  # the card's paragraph
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
@@ -111,7 +113,7 @@ def baselines(data: Path, manifest: Path, positives: str, label: str, out: Path)
 
 
 def put_band(folder: Path, light: Artifact, summary: Summary) -> None:
-    """The chosen band into ``spec.json`` and ``metrics.json``; the weights stay as they are."""
+    """The chosen band into ``spec.json``, ``metrics.json`` and the card; the weights stay as they are."""
     together = summary.together
     assert together is not None
     band = together.choice.band
@@ -131,3 +133,20 @@ def put_band(folder: Path, light: Artifact, summary: Summary) -> None:
     }
     (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n")
     write_spec(folder, light.spec.model_copy(update={"labels": tuple(labels)}))
+    told = folder / CARD_FILE
+    if told.exists():
+        said = re.sub(BAND_SAID, _said(together), told.read_text(), count=1, flags=re.DOTALL | re.MULTILINE)
+        told.write_text(said)
+
+
+def _said(together: Together) -> str:
+    """For the card, in place of what it says of a band chosen for the filter alone."""
+    choice, target = together.choice, together.target
+    met = "Both are met" if choice.met else "Both cannot be met, and recall wins over cost"
+    low, high = choice.band
+    return (
+        f"Uncertainty band [{low:.3f}, {high:.3f}) on calibrated probability, chosen for the cascade on the "
+        f"held-out scores of all folds together:\nat most {target.recall_lost:.1%} of recall lost to the "
+        f"escalation model on every clip, at no more than {target.cost:.0%} of its cost. {met}: "
+        f"{choice.recall_lost:+.1%} lost at {choice.cost:.0%} of the cost."
+    )

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 HELD_OUT_FILE = "held_out.json"
 METRICS_FILE = "metrics.json"  # beside it: configuration, figures, speeds
+CARD_FILE = "README.md"
 DIGITS = 4
 
 Logits = npt.NDArray[np.float32]

@@ -28,6 +28,8 @@ def artifact(folder: Path, role: str, noise: float, seed: int, ms: float) -> Pat
     speed = {"variant": "int8", "provider": "cpu", "threads": 2, "median_ms_per_clip": ms}
     metrics = {"config": config, "labels": [{"name": LABEL, "band": [0.3, 0.8]}], "speed": [speed]}
     (folder / "metrics.json").write_text(json.dumps(metrics))
+    card = "# Model\n\nThreshold 0.50 and uncertainty band [0.300, 0.800):\nas it was.\n\n## Speed\n"
+    (folder / "README.md").write_text(card)
     held_out(noise, seed).write(folder / "held_out.json")
     return folder
 
@@ -65,6 +67,11 @@ def test_two_models_and_a_baseline(tmp_path: Path) -> None:
     band = read_spec(light).labels[0].band
     assert list(band) == found["cascade"]["choice"]["band"]
     assert json.loads((light / "metrics.json").read_text())["labels"][0]["band"] == list(band)
+    told = (light / "README.md").read_text()
+    assert f"\n\nUncertainty band [{band[0]:.3f}, {band[1]:.3f}) on calibrated probability" in told
+    assert told.startswith("# Model\n\n")
+    assert told.endswith("of the cost.\n\n## Speed\n")
+    assert "as it was" not in told
 
 
 def test_a_cascade_that_gains_nothing_is_called_that(tmp_path: Path) -> None:
