@@ -39,7 +39,7 @@ def main() -> None:
 )
 @click.option("--init", help="Weights to start from, instead of the configuration's: a name or a file.")
 @click.option(
-    "--run",
+    "--run-dir",
     "kept",
     type=click.Path(path_type=Path),
     help="Folder for logs, checkpoints and finished folds; a run that was cut off goes on from it.",

@@ -97,14 +97,14 @@ def test_a_closed_gate_writes_nothing(data: Path, tmp_path: Path) -> None:
 @pytest.mark.timeout(240)
 def test_a_run_that_was_cut_off_does_not_train_its_finished_folds_again(data: Path, tmp_path: Path) -> None:
     closed = tiny(data, gate={"parity": 1e-12})  # ends the run after the first fold
-    run(tmp_path, closed, "--run", str(tmp_path / "run"))
+    run(tmp_path, closed, "--run-dir", str(tmp_path / "run"))
     fold = tmp_path / "run" / "1" / "trained"
     assert sorted(file.name for file in fold.iterdir()) == ["log.jsonl", "network.safetensors"]
     (fold / "log.jsonl").unlink()
-    code, output = run(tmp_path, closed, "--run", str(tmp_path / "run"))
+    code, output = run(tmp_path, closed, "--run-dir", str(tmp_path / "run"))
     assert (code, "logits differ from torch by" in output) == (1, True)
     assert not (fold / "log.jsonl").exists()
-    code, output = run(tmp_path, {**closed, "augment": {"flip": 0.1}}, "--run", str(tmp_path / "run"))
+    code, output = run(tmp_path, {**closed, "augment": {"flip": 0.1}}, "--run-dir", str(tmp_path / "run"))
     assert (code, "of another configuration or other data" in output) == (1, True)
 
 
