@@ -108,6 +108,15 @@ def test_a_run_that_was_cut_off_does_not_train_its_finished_folds_again(data: Pa
     assert (code, "of another configuration or other data" in output) == (1, True)
 
 
+def test_an_embedding_of_a_network_that_cannot_have_one_is_refused_at_once(
+    data: Path, tmp_path: Path
+) -> None:
+    code, output = run(tmp_path, tiny(data, embedding=True))
+    assert code == 1
+    assert "R2Plus1D has no embedding" in output
+    assert not (tmp_path / "cache").exists()
+
+
 def test_training_data_that_is_not_there_is_named(tmp_path: Path) -> None:
     code, output = run(tmp_path, tiny(tmp_path / "nowhere"))
     assert code == 1
