@@ -17,10 +17,14 @@ Logits = npt.NDArray[np.float32]
 
 def score(network: nn.Module, videos: VideoSet, chosen: Sequence[int]) -> list[Logits]:
     """For each chosen example the logits of its clips, (N, L); of a network with exits, those of the last."""
-    network.eval()
-    device = next(network.parameters()).device
-    with torch.inference_mode():
-        return [_last_exit(network(*videos.video(i).to(device).inputs.values())) for i in chosen]
+    wanted = videos.config.fit.accelerator
+    device = torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+    network.eval().to(device)
+    try:
+        with torch.inference_mode():
+            return [_last_exit(network(*videos.video(i).to(device).inputs.values())) for i in chosen]
+    finally:
+        network.to("cpu")
 
 
 def _last_exit(logits: Tensor) -> Logits:
