@@ -137,7 +137,7 @@ def _standardised(rows: Matrix, train: list[int]) -> Matrix:
 
 def _of_fold(rows: Matrix, truth: Vector, groups: npt.NDArray[np.str_], split: Split) -> Vector:
     train, test = list(split.train), list(split.test)
-    penalty = best_penalty(rows[train], truth[train], groups[train], 1.0)
+    penalty, _ = best_penalty(rows[train], truth[train], groups[train], 1.0)
     weights, bias = logistic_regression(rows[train], truth[train], penalty, 1.0)
     return np.asarray(rows[test] @ weights + bias)
 

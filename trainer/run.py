@@ -167,7 +167,7 @@ def _log_result(job: Job, result: Trained, videos: VideoSet, log: Log) -> None:
         log("trained on everything")
         return
     targets = videos.targets[list(job.split.test)].astype(np.float64)
-    means = np.stack([scores.mean(axis=0) for scores in result.scores]).astype(np.float64)
+    means = np.stack([scores.mean(axis=0) for scores in result.scores[: len(targets)]]).astype(np.float64)
     areas = [roc_auc(targets[:, index], means[:, index]) for index in range(targets.shape[1])]
     log(f"fold {job.split.name}: held-out AUC {', '.join(f'{area:.3f}' for area in areas)}")
 

@@ -52,6 +52,10 @@ class R2Plus1DLite(nn.Module):
 
     def motion(self, clips: Tensor) -> Tensor:
         """(N, frames, H, W, 3) uint8 to (N, features): motion at every tapped stage, the mean over views."""
+        return self.motion_and_appearance(clips)[0]
+
+    def motion_and_appearance(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Beside the motion (N, C): the last stage, averaged over place, frames and views."""
         hidden = self.trunk.stem(frames_as_images(self.focus(self.trunk.normalise(clips))))
         found: list[Tensor] = []
         start = 0
@@ -59,8 +63,13 @@ class R2Plus1DLite(nn.Module):
             hidden = temporal(self.trunk.between(hidden, start, end))
             found.append(local_motion(hidden, self.frames))
             start = end
-        by_view = torch.cat(found, 1)  # (views * N, features)
-        return by_view.view(len(self.focus.shares), -1, by_view.shape[1]).mean(0)
+        return self._over_views(torch.cat(found, 1)), self._over_views(
+            hidden.view(-1, self.frames, *hidden.shape[1:]).mean((1, 3, 4))
+        )
+
+    def _over_views(self, features: Tensor) -> Tensor:
+        """(views * N, C) to (N, C)."""
+        return features.view(len(self.focus.shares), -1, features.shape[1]).mean(0)
 
     def forward(self, clips: Tensor) -> Tensor:
         logits: Tensor = self.head(self.motion(clips))

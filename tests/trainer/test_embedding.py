@@ -14,6 +14,8 @@ from models.spec import VideoInput
 from tests.trainer.small import batch, network
 from trainer.calibrate import Calibration
 from trainer.config import Gate, Quantise
+from trainer.data.dataset import Batch
+from trainer.distill import with_head_input
 from trainer.embedding import with_embedding
 from trainer.export import (
     EMBEDDING,
@@ -30,7 +32,7 @@ from trainer.quantize import check_agreement
 from trainer.variants import export_variants
 
 VIDEO = VideoInput(frames=4, frame_rate_hz=8, height=64, width=64)
-FEATURES = 120
+FEATURES = 64
 AGREE = [Calibration(temperature=1.0, bias=0.0)]
 LENIENT = Gate(int8_probability=1.0, int8_agreement=0.0, int8_embedding=0.5)
 
@@ -38,7 +40,7 @@ LENIENT = Gate(int8_probability=1.0, int8_agreement=0.0, int8_embedding=0.5)
 def small(seed: int = 0) -> nn.Module:
     """With statistics in the head's norm that differ from channel to channel, as after training."""
     torch.manual_seed(seed)
-    net = registry.build("r2plus1d_lite", {"stages": [0, 1]}, VIDEO, 1)
+    net = registry.build("frames_resnet", {"depth": 10, "width": 8}, VIDEO, 1)
     head = net.head
     torch.nn.init.uniform_(head.norm.running_mean, -8, -4)  # type: ignore[union-attr, arg-type]
     torch.nn.init.uniform_(head.norm.running_var, 0.2, 3)  # type: ignore[union-attr, arg-type]
@@ -67,7 +69,7 @@ def test_it_is_what_the_head_is_given_standardised_and_of_length_1(file: Path) -
     net, clips = small(), batch(1, VIDEO)
     logits, embedding = session(file).run([OUTPUT, EMBEDDING], dict(feed(clips)))
     with torch.inference_mode():
-        features = net.motion(clips.inputs["clips"])  # type: ignore[operator]
+        _, features = with_head_input(net, clips)
         norm = net.head.norm
         standardised = (features - norm.running_mean) / torch.sqrt(norm.running_var + norm.eps)  # type: ignore
         expected = functional.normalize(standardised).numpy()
@@ -75,6 +77,20 @@ def test_it_is_what_the_head_is_given_standardised_and_of_length_1(file: Path) -
     assert embedding.shape == (4, FEATURES)
     np.testing.assert_allclose(embedding, expected, atol=1e-3)
     np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1.0, atol=1e-5)
+
+
+def test_a_network_that_judges_motion_answers_with_appearance(tmp_path: Path) -> None:
+    """What stands still has no motion, and still is something to be found by."""
+    torch.manual_seed(0)
+    net = registry.build("r2plus1d_lite", {"stages": [0, 1]}, VIDEO, 1).eval()
+    still = torch.rand(2, 1, 64, 64, 3).mul(255).to(torch.uint8).expand(2, 4, 64, 64, 3).contiguous()
+    clips = Batch({"clips": still}, torch.zeros(2, 1), np.zeros(2, np.int64))
+    export_onnx(net, clips, tmp_path / "net.onnx", embedding=True)
+    logits, embedding = session(tmp_path / "net.onnx").run([OUTPUT, EMBEDDING], dict(feed(clips)))
+    assert logits[0] == pytest.approx(logits[1], abs=1e-3)
+    assert embedding.shape == (2, 80)
+    np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1.0, atol=1e-5)
+    assert embedding[0] @ embedding[1] < 0.999
 
 
 def test_its_size_is_read_from_the_file(file: Path, plain: Path) -> None:

@@ -24,7 +24,7 @@ def standing_square(index: int, width: int, height: int) -> Pixels:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve videos of six sources: in half of them a square moves."""
+    """Twelve videos of six sources: in half of them a square moves. Four of another set: none does."""
     root = tmp_path_factory.mktemp("data")
     with (root / "manifest.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -35,6 +35,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             video = Video(duration_s=1.0, size=size, picture=moving_square if moves else standing_square)
             video.write(root / f"{index}.mp4")
             writer.writerow([f"{index}.mp4", "moving" if moves else "standing", f"source{index // 2}"])
+    with (root / "further.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "group"])
+        for index in range(4):
+            Video(duration_s=1.0, size=(48, 64), picture=standing_square).write(root / f"further{index}.mp4")
+            writer.writerow([f"further{index}.mp4", "standing", f"elsewhere{index}"])
     return root
 
 
@@ -66,7 +72,9 @@ def run(folder: Path, config: dict[str, object], *options: str) -> tuple[int, st
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_one_command_makes_an_artifact(data: Path, tmp_path: Path) -> None:
-    code, output = run(tmp_path, tiny(data))
+    further = {"manifest": "further.csv", "weight": 0.5}
+    config = tiny(data)
+    code, output = run(tmp_path, {**config, "data": {**config["data"], "also": [further]}})  # type: ignore[dict-item]
     assert code == 0, output
     folder = tmp_path / "artifacts" / "tiny-filter" / "0.0.1"
     assert output.endswith(f"installed {folder}\nwrote {folder / 'report' / 'report.html'}\n")
@@ -77,6 +85,8 @@ def test_one_command_makes_an_artifact(data: Path, tmp_path: Path) -> None:
     assert {p for variant in spec.variants for p in variant.providers} >= {"cpu", "cuda", "tensorrt"}
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["labels"][0]["figures"]["videos"] == 12
+    (elsewhere,) = metrics["elsewhere"]
+    assert (elsewhere["set"], elsewhere["negatives"], elsewhere["positives"]) == ("further.csv", 4, 0)
     assert TrainConfig.model_validate(metrics["config"]).name == "tiny-filter"
     card = (folder / "README.md").read_text()
     assert "are not scored on them" in card

@@ -12,7 +12,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from models.architectures.efficientnet_lite import frames_as_images
 from models.architectures.r2plus1d_lite import R2Plus1DLite
 from models.spec import VideoInput
 from trainer.config import TrainConfig
@@ -43,22 +42,14 @@ class Source:
 
 
 class _MotionAndAppearance(nn.Module):
-    """Clips to (N, motion + appearance): what changes, and beside it what is there.
-
-    Appearance: the last tapped stage of the trunk without its temporal parts, averaged over place, frames
-    and views.
-    """
+    """Clips to (N, motion + appearance): what changes, and beside it what is there."""
 
     def __init__(self, network: R2Plus1DLite) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, clips: Tensor) -> Tensor:
-        network, trunk = self.network, self.network.trunk
-        images = frames_as_images(network.focus(trunk.normalise(clips)))
-        pooled = trunk.between(trunk.stem(images), 0, network.ends[-1]).mean((2, 3))  # (views * N * T, C)
-        views = pooled.view(len(network.focus.shares), -1, network.frames, pooled.shape[1])
-        return torch.cat((network.motion(clips), views.mean((0, 2))), 1)
+        return torch.cat(self.network.motion_and_appearance(clips), 1)
 
 
 def of_network(config: TrainConfig, folder: Path) -> Source:
@@ -66,6 +57,7 @@ def of_network(config: TrainConfig, folder: Path) -> Source:
 
     Raises ValueError for another family than r2plus1d_lite.
     """
+    torch.manual_seed(config.fit.seed)
     network = start_of(config).network
     if not isinstance(network, R2Plus1DLite):
         raise ValueError(
