@@ -175,13 +175,15 @@ def _ssim(one: Any, other: Any) -> float:
 @click.option(
     "--media", type=click.Path(path_type=Path), default=Path("~/.cache/sluice/bench"), show_default=True
 )
+@click.option("--match", default="", help="Only cases whose name holds this.")
 @click.option("--rounds", default=3, show_default=True)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for decode.json; default: benchmarks/results."
 )
-def main(cases: str, media: Path, rounds: int, out: Path | None) -> None:
+def main(cases: str, match: str, media: Path, rounds: int, out: Path | None) -> None:
     rows = []
-    for case in FULL if cases == "full" else QUICK:
+    chosen = FULL if cases == "full" else QUICK
+    for case in (case for case in chosen if match in case.name):
         rows.append(measure(case, media.expanduser(), rounds))
         click.echo(f"{rows[-1]['case']}: {rows[-1]['times_best_peer']} x {rows[-1]['best_peer']}")
     show(
