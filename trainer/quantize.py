@@ -104,8 +104,24 @@ def _quiet() -> Iterator[None]:
 
 
 def _kept_in_float(prepared: Path, convolutions: int) -> list[str]:
+    """The first convolutions, and what does not lie between two: finding windows, and measuring change."""
     nodes = onnx.load(str(prepared), load_external_data=False).graph.node
-    return [node.name for node in nodes if node.op_type == "Conv"][:convolutions]
+    first = [node.name for node in nodes if node.op_type == "Conv"][:convolutions]
+    after = _reached(nodes, forwards=True)
+    before = _reached(nodes, forwards=False)
+    return first + [node.name for node in nodes if node.name not in after or node.name not in before]
+
+
+def _reached(nodes: Sequence[onnx.NodeProto], forwards: bool) -> set[str]:
+    """Names of the convolutions, and of all nodes that come after (before) one of them."""
+    tensors: set[str] = set()
+    names: set[str] = set()
+    for node in nodes if forwards else reversed(nodes):  # the graph is in topological order
+        taken, given = (node.input, node.output) if forwards else (node.output, node.input)
+        if node.op_type == "Conv" or tensors & set(taken):
+            tensors |= set(given)
+            names.add(node.name)
+    return names
 
 
 def check_agreement(
