@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -71,5 +71,5 @@ def test_export_agrees(variant: tuple[nn.Module, dict[str, Tensor]], tmp_path: P
 
 
 def _batch(given: dict[str, Tensor], count: int) -> Batch:
-    """As much of a batch as the export looks at; not every network takes what the trainer's batches hold."""
-    return cast(Batch, SimpleNamespace(inputs=tuple(tensor[:count] for tensor in given.values())))
+    first = {name: tensor[:count] for name, tensor in given.items()}
+    return Batch(first, torch.zeros(count, 2), np.zeros(count, np.int64))
