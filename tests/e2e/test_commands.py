@@ -141,6 +141,6 @@ def until_interrupted(*arguments: str) -> str:
     )
     time.sleep(8.0)  # nothing says when a table that is not on a terminal is complete
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=20.0)
+    output, errors = process.communicate(timeout=60.0)
     assert process.returncode == 0, errors
     return output
