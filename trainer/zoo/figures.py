@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.architectures.early_exit import Logits, chosen
-from trainer.metrics import Vector, accuracy, interval, roc_auc
+from trainer.metrics import Vector, accuracy, interval, roc_auc, top_k
 
 Matrix = npt.NDArray[np.float64]
 Measure = Callable[[Vector, Vector], float]  # truth and scores to a figure
@@ -34,21 +34,19 @@ class Exiting:
     rates: tuple[float, ...]  # of the clips, at each exit; they sum to 1
 
 
-def top_k(truth: Vector, scores: Matrix, k: int) -> float:
-    """Share of (N,) right labels among the ``k`` highest of (N, L) scores; an equal score counts against."""
-    right = scores[np.arange(len(scores)), truth.astype(np.int64)]
-    return float(np.mean((scores >= right[:, None]).sum(1) <= k))
-
-
 def several_labels(
     logits: Matrix, truth: Vector, folds: Sequence[str], groups: Sequence[str]
 ) -> dict[str, Figure]:
     """Of (N, L) logits, one of the labels is right."""
     return {
-        f"top{k}": _figure(partial(top_k, k=k), truth, logits, folds, groups)
+        f"top{k}": _figure(partial(_top, k=k), truth, logits, folds, groups)
         for k in (1, 5)
         if k < logits.shape[1]
     }
+
+
+def _top(truth: Vector, scores: Matrix, k: int) -> float:
+    return top_k(truth.astype(np.int64), scores, k)
 
 
 def one_label(

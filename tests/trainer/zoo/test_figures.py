@@ -5,14 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.zoo.figures import Exiting, exiting, one_label, several_labels, top_k
-
-
-@pytest.mark.parametrize(("k", "expected"), [(1, 0.25), (2, 0.5), (3, 1.0)])
-def test_top_k(k: int, expected: float) -> None:
-    truth = np.array([0.0, 1.0, 2.0, 2.0])
-    scores = np.array([[3.0, 1.0, 2.0], [3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [1.0, 1.0, 1.0]])
-    assert top_k(truth, scores, k) == expected  # in the last row all are equal, which counts against
+from trainer.zoo.figures import Exiting, exiting, one_label, several_labels
 
 
 def test_figures_by_fold_and_their_interval() -> None:
