@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +133,8 @@ def ways(network: Network) -> dict[str, Callable[[], Run]]:
     for variant in ("int8", "int8-lowered"):
         if variant in network.files:
             file = network.files[variant]
-            found[f"ONNX Runtime, {variant}"] = lambda file=file: _ort(file, "CPUExecutionProvider")  # type: ignore[misc]
-            found[f"native OpenVINO, {variant}"] = lambda file=file: _openvino(file)  # type: ignore[misc]
+            found[f"ONNX Runtime, {variant}"] = partial(_ort, file, "CPUExecutionProvider")
+            found[f"native OpenVINO, {variant}"] = partial(_openvino, file)
     return found
 
 

@@ -31,7 +31,7 @@ from trainer.evaluation.held_out import HeldOut, Logits
 from trainer.export import OUTPUT, export_onnx, fastest_provider, session
 from trainer.metrics import Vector
 from trainer.probe import best_penalty, logistic_regression
-from trainer.weights import efficientnet_lite0
+from trainer.weights import packaged
 from worker.errors import MediaError
 from worker.media.decode import decode_file
 from worker.media.sampling import At
@@ -52,7 +52,7 @@ class FrameFeatures(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.trunk = EfficientNetLite0()
-        self.trunk.load_imagenet(efficientnet_lite0())
+        self.trunk.load_imagenet(packaged("efficientnet-lite0"))
 
     def forward(self, clips: Tensor) -> Tensor:
         return self.trunk.frame_features(clips).flatten(1)

@@ -60,10 +60,6 @@ def packaged(name: str) -> Weights:
     return weights
 
 
-def efficientnet_lite0() -> Weights:
-    return packaged("efficientnet-lite0")
-
-
 def adopt(network: nn.Module, init: str) -> Adopted:
     """Give the part of the network that a file fits its weights: the whole, or an image network inside.
 
