@@ -14,7 +14,7 @@ WORKER = ROOT / "worker"
 
 # Vendor client -> the only places in the worker that import it.
 HOMES = {
-    "kafka": ("worker/stream/client.py",),
+    "kafka": ("worker/stream/client/",),
     "redis": ("worker/cache.py",),
     "av": ("worker/media/",),
     "onnxruntime": ("worker/inference/session.py",),

@@ -8,14 +8,17 @@ import threading
 import time
 
 import pytest
+from kafka import TopicPartition as ForeignPartition
 from kafka import errors as foreign
 
 from tests import parts
 from tests.brokers import RealBroker, publish, wait_for
-from tests.contracts.test_broker import joined, poll_until
+from tests.contracts.test_broker import Member, joined, poll_until
 from worker.errors import BrokerUnavailable, PublishFailed, SettingsError, SluiceError
 from worker.settings import KafkaSettings
 from worker.stream import client
+from worker.stream.client import consumer as consumer_module
+from worker.stream.client import errors
 from worker.stream.room import Room, size_bytes
 from worker.stream.types import Outgoing
 
@@ -33,14 +36,14 @@ from worker.stream.types import Outgoing
     ],
 )
 def test_foreign_errors_are_translated(error: Exception, ours: type[SluiceError], words: str) -> None:
-    translated = client._translated(error)
+    translated = errors.translated(error)
     assert type(translated) is ours
     assert words in str(translated)
 
 
 def test_errors_that_are_not_the_clients_stay_what_they_are() -> None:
     error = KeyError("a bug")
-    assert client._translated(error) is error
+    assert errors.translated(error) is error
 
 
 def test_without_crc32c_nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,11 +128,34 @@ def test_a_tail_needs_a_topic(settings: KafkaSettings) -> None:
 
 
 def test_old_brokers_get_the_range_assignor(settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "COOPERATIVE_SINCE", (99, 0))
+    monkeypatch.setattr(consumer_module, "COOPERATIVE_SINCE", (99, 0))
     consumer = client.BrokerConsumer(settings)
     (assignor,) = consumer._consumer.config["partition_assignment_strategy"]
     consumer.close()
     assert assignor.name == "range"
+
+
+def test_a_partition_that_was_paused_half_read_goes_on_after_another_was_used_up(
+    settings: KafkaSettings,
+) -> None:
+    """As after a rebalance while full: the old partition is paused, the new one not yet."""
+    producer = client.BrokerProducer(settings)
+    publish(producer, settings.uploads_topic, [f"key-{n}" for n in range(40)])
+    producer.close(2)
+    consumer = client.BrokerConsumer(settings)
+    member = Member(consumer)
+    consumer.subscribe([settings.uploads_topic], member)
+    while not (member.records and len(member.ours) == 2):
+        member.poll(0.5, max_records=1)
+    half_read = ForeignPartition(*member.records[-1].topic_partition)
+    consumer._consumer.pause(half_read)
+    while member.poll(0.5):
+        pass  # uses up the other
+    before = len(member.records)
+    consumer._consumer.resume(half_read)
+    poll_until(lambda: len(member.records) == 40, member, what="the rest")
+    consumer.close()
+    assert 0 < before < 40
 
 
 @pytest.mark.kafka

@@ -1,0 +1,35 @@
+"""The adapters to Kafka. The only place that imports kafka-python; nothing of it gets out.
+
+What is particular to kafka-python 3.0 and handled here:
+
+- An I/O thread of its own runs the group protocol; the rebalance listener is called on that thread.
+- A record that cannot be unpacked makes `poll` raise once and then spin for ever, unless one seeks
+  past it. The exception does not say which record it was, but its traceback does.
+- A join that ends between two calls of `poll` is lost: see `BrokerConsumer._rebalancing`.
+- What was read ahead of a partition that then was paused may never be handed out: see `records.read`.
+- Without the `crc32c` package a large record takes seconds of CPU time: refuse to start.
+- The producer bounds nothing in memory: bytes in flight are bounded here.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # it reads its schemas in a way deprecated in 3.11
+    import kafka  # noqa: F401
+
+from worker.stream.client.consumer import BrokerConsumer
+from worker.stream.client.producer import BrokerProducer
+from worker.stream.client.tail import Tail
+from worker.stream.client.topics import TopicSpec, committed_offsets, create_topics, missing_topics
+
+__all__ = [
+    "BrokerConsumer",
+    "BrokerProducer",
+    "Tail",
+    "TopicSpec",
+    "committed_offsets",
+    "create_topics",
+    "missing_topics",
+]
