@@ -53,23 +53,29 @@ class _Group(BaseModel):
 class KafkaSettings(_Group):
     bootstrap_servers: str = Field("localhost:9092", description="host:port, comma separated")
     group_id: str = Field("sluice", min_length=1, description="consumer group shared by all workers")
-    uploads_topic: str = Field("uploads", min_length=1)
-    verdicts_topic: str = Field("verdicts", min_length=1)
-    dead_letters_topic: str = Field("uploads.dlq", min_length=1)
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    sasl_username: str = ""
-    sasl_password: SecretStr = SecretStr("")
+    uploads_topic: str = Field("uploads", min_length=1, description="upload events come from here")
+    verdicts_topic: str = Field("verdicts", min_length=1, description="verdicts go here; compacted")
+    dead_letters_topic: str = Field(
+        "uploads.dlq", min_length=1, description="records without a readable upload id go here"
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how the brokers are talked to"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="with SASL_PLAINTEXT and SASL_SSL"
+    )
+    sasl_username: str = Field("", description="with SASL_PLAINTEXT and SASL_SSL")
+    sasl_password: SecretStr = Field(SecretStr(""), description="of sasl_username")
     ssl_ca_file: OptionalPath = Field(None, description="PEM; None: the system's authorities")
     ssl_cert_file: OptionalPath = Field(None, description="PEM of the client certificate")
     ssl_key_file: OptionalPath = Field(None, description="PEM of the client key")
-    ssl_key_password: SecretStr = SecretStr("")
+    ssl_key_password: SecretStr = Field(SecretStr(""), description="of an encrypted ssl_key_file")
     assignment: Literal["cooperative-sticky", "range"] = Field(
         "cooperative-sticky", description="all workers of a group must use the same"
     )
     session_timeout_s: Seconds = Field(10.0, description="a silent worker loses its partitions after this")
     max_poll_interval_s: Seconds = Field(300.0, description="a worker that does not poll leaves after this")
-    request_timeout_s: Seconds = Field(30.0)
+    request_timeout_s: Seconds = Field(30.0, description="for one answer of a broker")
     max_message_bytes: int = Field(
         32 * MiB, ge=1024, description="largest record written; topics should allow it"
     )
@@ -101,7 +107,7 @@ class WorkerSettings(_Group):
 class FetchSettings(_Group):
     file_roots: Folders = Field((), description="folders that file:// may read, colon separated; empty: none")
     max_bytes: int = Field(512 * MiB, ge=1, description="largest upload")
-    connect_timeout_s: Seconds = Field(5.0)
+    connect_timeout_s: Seconds = Field(5.0, description="for reaching the store or web server")
     read_timeout_s: Seconds = Field(15.0, description="longest silence while reading")
     total_timeout_s: Seconds = Field(60.0, description="longest fetch")
     allow_private_addresses: bool = Field(False, description="https:// and http:// to private addresses")
@@ -109,23 +115,23 @@ class FetchSettings(_Group):
     s3_endpoint_url: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(
         None, description="an S3-compatible store; None: AWS"
     )
-    s3_region: str = "us-east-1"
+    s3_region: str = Field("us-east-1", description="region that requests are signed for")
     s3_access_key: SecretStr = Field(SecretStr(""), description="empty: boto3's own credential chain")
-    s3_secret_key: SecretStr = SecretStr("")
+    s3_secret_key: SecretStr = Field(SecretStr(""), description="of s3_access_key")
     trust_producer_digest: bool = Field(
         False, description="look the event's sha256 up in the cache without fetching the bytes"
     )
 
 
 class DecodeSettings(_Group):
-    processes: int = Field(2, ge=1, le=64)
+    processes: int = Field(2, ge=1, le=64, description="decoder processes")
     job_timeout_s: Seconds = Field(30.0, description="wall time of one decode job")
     job_cpu_s: Seconds = Field(30.0, description="CPU time of one decode job")
     memory_bytes: int = Field(768 * MiB, ge=128 * MiB, description="address space that a job may add")
     max_pixels: int = Field(4096 * 2304, ge=1, description="width x height of the coded picture")
     max_frames: int = Field(20_000, ge=1, description="frames decoded in one job")
-    max_streams: int = Field(32, ge=1)
-    max_duration_s: Seconds = Field(4 * 3600.0)
+    max_streams: int = Field(32, ge=1, description="streams in one file")
+    max_duration_s: Seconds = Field(4 * 3600.0, description="longest video")
     jobs_per_process: int = Field(500, ge=1, description="a decoder process is replaced after this many")
 
 
@@ -133,7 +139,7 @@ class SamplingSettings(_Group):
     strategy: Literal["auto", "uniform", "sliding", "dense", "random"] = Field(
         "auto", description="auto: uniform up to short_video_s, sliding above"
     )
-    short_video_s: Seconds = Field(30.0)
+    short_video_s: Seconds = Field(30.0, description="auto: a longer video is a long one")
     uniform_clips: int = Field(8, ge=1, le=256, description="clips of a short video")
     sliding_hop_s: Seconds = Field(4.0, description="distance of clips in a long video, before the budget")
     clip_budget: int = Field(32, ge=1, le=1024, description="most clips of one video")
@@ -159,7 +165,7 @@ class InferenceSettings(_Group):
     )
     variant: str = Field("", description="of filter and escalation; empty: the best for the provider")
     embeddings: bool = Field(False, description="verdicts carry the filter's embedding of the video")
-    max_batch_clips: int = Field(8, ge=1, le=1024)
+    max_batch_clips: int = Field(8, ge=1, le=1024, description="most clips of one run of a model")
     max_batch_delay_s: float = Field(0.005, ge=0, description="how long a batch waits to fill")
     queue_clips: int = Field(256, ge=1, description="clips waiting for a model before threads block")
     threads: int = Field(0, ge=0, description="CPU threads of a session; 0: all cores")
@@ -170,7 +176,7 @@ class CacheSettings(_Group):
     url: Annotated[SecretStr | None, BeforeValidator(_none_if_empty)] = Field(
         None, description="redis://, rediss:// or unix://; None: no shared cache"
     )
-    ttl_s: Seconds = Field(7 * 86400.0)
+    ttl_s: Seconds = Field(7 * 86400.0, description="how long scores are kept")
     timeout_s: Seconds = Field(0.2, description="for connecting and for each answer")
     lease_s: Seconds = Field(30.0, description="longest hold of the right to compute one content")
     poll_s: Seconds = Field(0.05, description="how often a waiting worker looks again")
@@ -188,7 +194,9 @@ class PolicySettings(_Group):
 
 
 class TelemetrySettings(_Group):
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="the least that is logged"
+    )
     log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal")
     host: str = Field("0.0.0.0", description="address of /metrics, /livez and /readyz")  # noqa: S104
     port: int = Field(9464, ge=0, le=65535, description="0: any free port")
