@@ -17,7 +17,7 @@ HOMES = {
     "kafka": ("worker/stream/client/",),
     "redis": ("worker/cache.py",),
     "av": ("worker/media/",),
-    "onnxruntime": ("worker/inference/session.py",),
+    "onnxruntime": ("worker/inference/session.py", "worker/inference/buffers.py"),
     "httpx": ("worker/media/",),
     "boto3": ("worker/media/",),
     "faiss": ("worker/similarity.py",),

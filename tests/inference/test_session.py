@@ -22,8 +22,9 @@ from tests.inference.tiny import (
     write,
 )
 from worker.errors import ArtifactInvalid, ProviderMissing
+from worker.inference.providers import PROVIDERS
 from worker.inference.registry import find_artifact
-from worker.inference.session import PROVIDERS, Session, installed_providers, open_session
+from worker.inference.session import Session, installed_providers, open_session
 from worker.inference.types import Inputs, joined
 
 INSTALLED = installed_providers()

@@ -1,28 +1,40 @@
-"""One model on one execution provider, proved to run there. The only file that imports ONNX Runtime."""
+"""One model on one execution provider, proved to run there. With ``buffers``, all that knows ONNX Runtime."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import io
 import logging
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
 
 from models.spec import ModelSpec, Variant
 from worker.errors import ArtifactInvalid, ProviderMissing
+from worker.inference.buffers import Buffers, Feed
+from worker.inference.own_thread import OwnThread
+from worker.inference.page_locked import page_locked
+from worker.inference.providers import (
+    ON_GPU,
+    PROVIDERS,
+    Chain,
+    GpuOptions,
+    batch_sizes,
+    cache_folder,
+    candidates,
+    chain,
+    input_shapes,
+)
 from worker.inference.registry import Artifact, verify
 from worker.inference.types import Inputs, Output, blank_inputs
-
-# Setting -> ONNX Runtime's name, best first: the order in which ``auto`` tries them.
-PROVIDERS = {
-    "tensorrt": "TensorrtExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-    "cpu": "CPUExecutionProvider",
-}
 
 # Work on shapes and indices, which GPU providers leave to the CPU on purpose. Anything else that does
 # not run on the provider asked for is a silent fallback, many times slower, and an error at start.
@@ -36,6 +48,10 @@ BOOKKEEPING = frozenset({
 ORT_ERRORS_ONLY = 3
 
 Interface = dict[str, tuple[str, tuple[int, ...]]]  # name -> type, dimensions after the batch
+_REMEDY = {
+    "cuda": "install the NVIDIA driver, and CUDA 13 and cuDNN 9 as libraries or Python packages",
+    "tensorrt": "install TensorRT 10 beside CUDA 13 and cuDNN 9, or set `inference.provider` to cuda",
+}
 LIST_NODES = "session.record_ep_graph_assignment_info"
 
 log = logging.getLogger(__name__)
@@ -50,33 +66,65 @@ class Warmth:
 
 
 class Session:
-    """A Runner over ONNX Runtime. Not thread-safe: its engine's owner thread has it to itself."""
+    """A Runner over ONNX Runtime. Not thread-safe: its engine's owner thread has it to itself.
 
-    def __init__(self, artifact: Artifact, variant: Variant, provider: str, threads: int) -> None:
+    On a GPU it has a thread of its own for all runs, because a recorded CUDA graph belongs to the thread
+    that recorded it, and buffers there (``Buffers``).
+    """
+
+    def __init__(
+        self, artifact: Artifact, variant: Variant, provider: str, threads: int, gpu: GpuOptions
+    ) -> None:
         self.artifact = artifact
         self.variant = variant
         self.provider = provider
         self._spec = artifact.spec
-        self._session = _create(artifact, variant, provider, threads)
-        _check_provider(self._session, artifact, provider)
+        self._sizes = batch_sizes(gpu.max_batch_clips)
+        self._outputs = _output_sizes(self._spec)
+        providers = chain(provider, threads, variant.precision, input_shapes(self._spec), gpu)
+        self._session = _create(artifact, variant, provider, threads, providers)
+        _check_provider(self._session, artifact, provider, providers)
         _check_interface(self._session, artifact, variant)
         self._input_names = frozenset(node.name for node in self._session.get_inputs())
+        self._thread: OwnThread | None = None
+        if provider in ON_GPU:
+            self._thread = OwnThread(f"gpu-{self._spec.role}")
+            self._buffers = self._thread.call(self._on_gpu)
 
     @property
     def spec(self) -> ModelSpec:
         return self._spec
+
+    @property
+    def nodes(self) -> Mapping[str, int]:
+        """ONNX Runtime's name of a provider -> how many nodes it runs."""
+        return _nodes(self._session)
 
     def run(self, inputs: Inputs) -> Output:
         feed: dict[str, Any] = {"clips": np.ascontiguousarray(inputs.clips)}
         if "log_mel" in self._input_names:
             feed["log_mel"] = inputs.log_mel
             feed["has_audio"] = inputs.has_audio
-        sizes = _output_sizes(self._spec)
-        found = [np.asarray(each, np.float32) for each in self._session.run(list(sizes), feed)]
-        for (name, size), values in zip(sizes.items(), found, strict=True):
+        found = self._run(feed)
+        for (name, size), values in zip(self._outputs.items(), found, strict=True):
             if values.shape != (len(inputs), size) or not np.isfinite(values).all():
                 raise ValueError(f"{name} {values.shape} must be finite and have shape {(len(inputs), size)}")
         return Output(*found)
+
+    def close(self) -> None:
+        """End the session's thread, if it has one."""
+        if self._thread is not None:
+            self._thread.close()
+
+    def _run(self, feed: Feed) -> list[npt.NDArray[np.float32]]:
+        if self._thread is not None:
+            return self._thread.call(self._buffers.run, feed)
+        # Numpy's memory is read in place here, and outputs are a few bytes: binding them would save nothing.
+        return [np.asarray(each, np.float32) for each in self._session.run(list(self._outputs), dict(feed))]
+
+    def _on_gpu(self) -> Buffers:
+        shapes = input_shapes(self._spec)
+        return Buffers(self._session, shapes, self._outputs, self._sizes, device="cuda", allocate=page_locked)
 
     def warm_up(self, max_batch_clips: int, budget_s: float = 3.0) -> Warmth:
         """Run every batch size once, the most used ones first, until the time is used up.
@@ -84,12 +132,14 @@ class Session:
         Measured with OpenVINO (2 cores, slim INT8 filter): the first run of a size takes 20-60 ms more
         than the later ones, after which its form is kept. Padding to a few sizes would cost more than
         it saves, so sizes are served as they come and those that start-up had no time for pay once.
+        On a GPU there are few sizes, and all are run whatever it takes: what comes later would pay seconds.
         """
         started_s = time.perf_counter()
         first_s: dict[int, float] = {}
-        for clips in _by_importance(max_batch_clips):
+        on_gpu = self.provider in ON_GPU
+        for clips in self._sizes if on_gpu else _by_importance(max_batch_clips):
             run_started_s = time.perf_counter()
-            if first_s and run_started_s - started_s > budget_s:
+            if first_s and not on_gpu and run_started_s - started_s > budget_s:
                 break
             self.run(blank_inputs(self._spec, clips))
             first_s[clips] = time.perf_counter() - run_started_s
@@ -97,22 +147,31 @@ class Session:
 
 
 def open_session(
-    artifact: Artifact, *, provider: str = "auto", variant: str = "", threads: int = 0
+    artifact: Artifact,
+    *,
+    provider: str = "auto",
+    variant: str = "",
+    threads: int = 0,
+    gpu: GpuOptions | None = None,
 ) -> Session:
     """Verify the files and load them. ``auto``: the best provider that is installed and really runs.
 
     Raises ArtifactInvalid, or ProviderMissing naming what is installed.
     """
+    gpu = gpu if gpu is not None else GpuOptions()
     if provider != "auto":
-        return _open(artifact, provider, variant, threads)
+        return _open(artifact, provider, variant, threads, gpu)
     refused: list[str] = []
-    for name in installed_providers():
+    for name in candidates(ort.get_available_providers()):
         try:
-            return _open(artifact, name, variant, threads)
+            return _open(artifact, name, variant, threads, gpu)
         except ProviderMissing as error:
             log.warning("%s is installed and does not run: %s", name, error)
             refused.append(str(error))
-    raise ProviderMissing(f"no execution provider runs {artifact.reference}: {'; '.join(refused)}")
+    raise ProviderMissing(
+        f"no execution provider runs {artifact.reference}: {'; '.join(refused)}. "
+        "Set `inference.provider` to cpu to serve without a GPU, many times slower"
+    )
 
 
 def installed_providers() -> tuple[str, ...]:
@@ -125,50 +184,75 @@ def runtime_version() -> str:
     return str(ort.__version__)
 
 
-def _open(artifact: Artifact, provider: str, variant_name: str, threads: int) -> Session:
+def _open(artifact: Artifact, provider: str, variant_name: str, threads: int, gpu: GpuOptions) -> Session:
     variant = artifact.variant(variant_name, provider)
     verify(artifact, variant)
-    return Session(artifact, variant, provider, threads)
+    if gpu.cache_dir is not None:
+        gpu = replace(gpu, cache_dir=cache_folder(gpu.cache_dir, variant.sha256, runtime_version()))
+    return Session(artifact, variant, provider, threads, gpu)
 
 
-def _create(artifact: Artifact, variant: Variant, provider: str, threads: int) -> ort.InferenceSession:
+def _create(
+    artifact: Artifact, variant: Variant, provider: str, threads: int, providers: Chain
+) -> ort.InferenceSession:
     if provider not in installed_providers():
         raise ProviderMissing(
             f"execution provider {provider!r} is not in the installed ONNX Runtime {ort.__version__}; "
             f"installed: {', '.join(installed_providers())}. Extra `cpu` brings openvino, `gpu` brings cuda"
         )
+    if provider in ON_GPU:
+        _load_cuda()
     options = ort.SessionOptions()
     options.log_severity_level = ORT_ERRORS_ONLY
     options.intra_op_num_threads = threads
     options.add_session_config_entry(LIST_NODES, "1")
     try:
         return ort.InferenceSession(
-            str(artifact.path(variant)), options, providers=list(_chain(provider, threads))
+            str(artifact.path(variant)), options, providers=list(providers), enable_fallback=0
         )
     except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
         if provider == "cpu":
             raise ArtifactInvalid(f"{artifact.path(variant)}: cannot be loaded: {error}") from error
-        raise ProviderMissing(f"{provider} cannot load {artifact.path(variant)}: {error}") from error
+        raise ProviderMissing(
+            f"{provider} cannot load {artifact.path(variant)}: {_missing_library(provider) or error}"
+        ) from error
 
 
-def _chain(provider: str, threads: int) -> Iterable[tuple[str, dict[str, str]]]:
-    """TensorRT hands what it has no kernel for to CUDA: both are the GPU that was asked for."""
-    options = {"num_of_threads": str(threads)} if provider == "openvino" and threads else {}
-    yield PROVIDERS[provider], options
-    if provider == "tensorrt":
-        yield PROVIDERS["cuda"], {}
+def _load_cuda() -> None:
+    """The CUDA libraries of Python packages, where there are some; the system's are found anyway."""
+    with contextlib.redirect_stdout(io.StringIO()) as said:  # it prints what it did not find
+        ort.preload_dlls()
+    if text := said.getvalue().strip():
+        log.info("CUDA libraries: %s", text)
 
 
-def _check_provider(session: ort.InferenceSession, artifact: Artifact, provider: str) -> None:
+def _missing_library(provider: str) -> str:
+    """Why the provider's own library cannot be loaded: the loader names the first file that is missing.
+
+    Only after ONNX Runtime has tried itself: its libraries must be loaded in its order. Empty: it can be,
+    and the GPU or its driver is what is missing, or the provider is a part of the wheel's main library.
+    """
+    library = Path(ort.__file__).parent / "capi" / f"libonnxruntime_providers_{provider}.so"
+    try:
+        if library.exists():
+            ctypes.CDLL(str(library))
+    except OSError as error:
+        return f"{error}; {_REMEDY[provider]}" if provider in _REMEDY else str(error)
+    return ""
+
+
+def _check_provider(
+    session: ort.InferenceSession, artifact: Artifact, provider: str, providers: Chain
+) -> None:
     """ONNX Runtime falls back without a word: see what it made of the list, and of every node."""
     session.disable_fallback()
     active = session.get_providers()
     if active[0] != PROVIDERS[provider]:
         raise ProviderMissing(
             f"{provider} was asked for, but {artifact.reference} runs on {', '.join(active)}: "
-            "its driver or libraries are missing; see the log of ONNX Runtime above"
+            f"{_missing_library(provider) or 'no GPU that it can use; see the log of ONNX Runtime above'}"
         )
-    wanted = {name for name, _ in _chain(provider, 0)}
+    wanted = {name for name, _ in providers}
     strays = sorted(
         {
             f"{node.op_type} on {part.ep_name}"
@@ -182,6 +266,13 @@ def _check_provider(session: ort.InferenceSession, artifact: Artifact, provider:
             f"{provider} was asked for, but parts of {artifact.reference} fell back: {', '.join(strays)}; "
             "choose another `inference.variant` or `inference.provider`"
         )
+
+
+def _nodes(session: ort.InferenceSession) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for part in session.get_provider_graph_assignment_info():
+        counts[part.ep_name] += len(part.get_nodes())
+    return dict(counts)
 
 
 def _check_interface(session: ort.InferenceSession, artifact: Artifact, variant: Variant) -> None:
