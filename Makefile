@@ -76,8 +76,10 @@ test-containers: $(VENV)/.dev ## The contract tests over testcontainers' Kafka a
 	$(BIN)/python -m tests.containers
 
 .PHONY: schemas
-schemas: $(VENV)/.worker ## Write docs/schemas from the wire contracts
+schemas: $(VENV)/.worker ## Write docs/schemas, docs/settings.md and the chart's reference from the code
 	$(BIN)/python -m worker.contracts docs/schemas
+	$(BIN)/python -m worker.reference docs/settings.md
+	$(BIN)/python -m helm.generate
 
 # Needs uv. `make lock UPGRADE=--upgrade` takes newer releases.
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet $(UPGRADE)

@@ -43,7 +43,7 @@ def variable_name(path: tuple[str, ...]) -> str:
     return PREFIX + NESTING.join(path).upper()
 
 
-def fields() -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+def fields() -> Iterator[tuple[tuple[str, str], FieldInfo]]:
     """Every setting, as its path in the tree and its pydantic field."""
     for group_name, group_field in Settings.model_fields.items():
         group = group_field.annotation
@@ -51,6 +51,11 @@ def fields() -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
         assert issubclass(group, BaseModel)
         for name, field in group.model_fields.items():
             yield (group_name, name), field
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether the setting's value must not be shown."""
+    return field.annotation is SecretStr or SecretStr in getattr(field.annotation, "__args__", ())
 
 
 def masked(settings: Settings) -> dict[str, Any]:
@@ -72,14 +77,13 @@ def _misspelt_variables(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def _explain(error: ValidationError) -> Iterator[str]:
-    described = dict(fields())
+    described: dict[tuple[str, ...], FieldInfo] = dict(fields())
     for problem in error.errors(include_url=False):
         path = tuple(str(part) for part in problem["loc"])
         field = described.get(path[:2])
         if field is None:
             yield f"{variable_name(path)} is not a setting: `sluice config` lists them all"
             continue
-        secret = field.annotation is SecretStr or SecretStr in getattr(field.annotation, "__args__", ())
-        given = "a value that is not shown" if secret else repr(problem["input"])
+        given = "a value that is not shown" if is_secret(field) else repr(problem["input"])
         about = f" ({field.description})" if field.description else ""
         yield f"{variable_name(path[:2])} was given {given}: {problem['msg']}{about}"
