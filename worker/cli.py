@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from worker import __version__
+from worker.commands.filters import filters, require_filter
 from worker.configuration import load_settings, masked
 from worker.errors import SluiceError
 
@@ -181,6 +182,82 @@ def similar_search(index: Path, query: str, count: int, model: str, as_json: boo
     from worker.commands.similar import search
 
     search(load_settings(), index, query, count=count, model=model, as_json=as_json)
+
+
+@cli.group()
+def dlq() -> None:
+    """Look at dead letters: records without a readable upload id; redrive or drop them."""
+
+
+@dlq.command("list")
+@filters("reason", "since", "until", "broker")
+@click.option("--settled", is_flag=True, help="Also those that were redriven or dropped.")
+@click.option("--json", "as_json", is_flag=True, help="One letter a line, as JSON.")
+def dlq_list(broker: str | None, settled: bool, as_json: bool, **wanted: Any) -> None:
+    """List open letters: PARTITION/OFFSET, time, state, reason, source, message."""
+    from worker.commands.dlq import LetterFilter, list_letters
+
+    list_letters(_stream_settings(broker), LetterFilter(**wanted), settled=settled, as_json=as_json)
+
+
+@dlq.command("show")
+@click.argument("places", nargs=-1, required=True, metavar="PARTITION/OFFSET...")
+@filters("broker")
+def dlq_show(broker: str | None, places: tuple[str, ...]) -> None:
+    """Print letters whole, as JSON: headers, and the beginning of the value."""
+    from worker.commands.dlq import show_letters
+
+    show_letters(_stream_settings(broker), places)
+
+
+@dlq.command("redrive")
+@click.argument("places", nargs=-1, metavar="[PARTITION/OFFSET...]")
+@filters("reason", "since", "until", "all", "dry_run", "broker")
+def dlq_redrive(broker: str | None, dry_run: bool, everything: bool, **wanted: Any) -> None:
+    """Publish the originals of open letters to the uploads topic once more.
+
+    What was redriven or dropped before is left out. Ends with code 1 when some could not be published.
+    """
+    from worker.commands.dlq import LetterFilter, redrive_letters
+
+    require_filter(everything, **wanted)
+    sys.exit(1 if redrive_letters(_stream_settings(broker), LetterFilter(**wanted), dry_run=dry_run) else 0)
+
+
+@dlq.command("drop")
+@click.argument("places", nargs=-1, metavar="[PARTITION/OFFSET...]")
+@filters("reason", "since", "until", "all", "dry_run", "broker")
+def dlq_drop(broker: str | None, dry_run: bool, everything: bool, **wanted: Any) -> None:
+    """Settle open letters without publishing them.
+
+    Kafka deletes from the front of a partition only: letters go up to the first that is still open, the
+    rest with the topic's retention.
+    """
+    from worker.commands.dlq import LetterFilter, drop_letters
+
+    require_filter(everything, **wanted)
+    drop_letters(_stream_settings(broker), LetterFilter(**wanted), dry_run=dry_run)
+
+
+@cli.command()
+@click.argument("upload_ids", nargs=-1, metavar="[UPLOAD_ID...]")
+@filters("reason", "since", "until", "all", "dry_run", "broker")
+@click.option(
+    "--decision",
+    "decisions",
+    multiple=True,
+    type=click.Choice(["allow", "review", "block"]),
+    help="May be repeated.",
+)
+def requeue(broker: str | None, dry_run: bool, everything: bool, **wanted: Any) -> None:
+    """Have uploads judged once more, chosen by their latest verdict: its reason, decision or time.
+
+    What was requeued before and still waits is left out. Ends with code 1 when some could not be published.
+    """
+    from worker.commands.requeue import VerdictFilter, requeue_uploads
+
+    require_filter(everything, **wanted)
+    sys.exit(1 if requeue_uploads(_stream_settings(broker), VerdictFilter(**wanted), dry_run=dry_run) else 0)
 
 
 @cli.command()

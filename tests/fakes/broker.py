@@ -110,7 +110,9 @@ class FakeBroker:
         if not partitions:
             self.create_topic(outgoing.topic, 1)
             partitions = [TopicPartition(outgoing.topic, 0)]
-        number = zlib.crc32(outgoing.key or b"") % len(partitions) if partition is None else partition
+        number = outgoing.partition if partition is None else partition
+        if number is None:
+            number = zlib.crc32(outgoing.key or b"") % len(partitions)
         log = self.logs[partitions[number]]
         timestamp_ms = int(self.clock.now().timestamp() * 1000)
         log.append(

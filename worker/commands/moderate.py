@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from worker.app import Service, service
 from worker.cache import MemoryCache
 from worker.clock import Deadline, SystemClock
+from worker.commands.progress import progress
 from worker.commands.publish import new_upload_id
 from worker.events import Upload
 from worker.messages import UploadEvent, Verdict
@@ -34,26 +32,15 @@ def moderate_files(settings: Settings, files: Sequence[Path], policy: str | None
     with (
         service(settings, cache) as built,
         ThreadPoolExecutor(settings.worker.concurrency) as threads,
-        _progress(len(files)) as bar,
+        progress("moderating", len(files)) as advance,
     ):
         timeout_s = settings.worker.upload_timeout_s
         answers = threads.map(lambda file: _moderate(built, file, policy, timeout_s), files)
         for file, verdict in zip(files, answers, strict=True):
             click.echo(json.dumps({"file": str(file), **verdict.model_dump(mode="json")}))
-            bar.advance(bar.task_ids[0])
+            advance(1)
 
 
 def _moderate(built: Service, file: Path, policy: str | None, timeout_s: float) -> Verdict:
     event = UploadEvent(upload_id=new_upload_id(file.name), uri=file.resolve().as_uri(), policy=policy)
     return built.moderator.moderate(Upload(event), Deadline.after(built.clock, timeout_s))
-
-
-@contextmanager
-def _progress(files: int) -> Iterator[Progress]:
-    """On standard error, and only when there is something to wait for."""
-    columns = (TextColumn("moderating"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(
-        *columns, console=Console(stderr=True), transient=True, disable=files < 2, redirect_stdout=False
-    ) as bar:
-        bar.add_task("moderating", total=files)
-        yield bar

@@ -81,7 +81,7 @@ def _key(record: Record) -> bytes:
 
 
 def _coordinates(record: Record | Unreadable) -> bytes:
-    return f"{record.topic}/{record.partition}/{record.offset}".encode()
+    return str(record.place).encode()
 
 
 def _added(record: Record | Unreadable, stage: str, kind: str, message: str, reason: str) -> Headers:

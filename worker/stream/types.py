@@ -15,6 +15,17 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
+class Place(NamedTuple):
+    """Where one record lies."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"  # a topic's name holds no slash
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One record as it was read. Nothing is deserialised here."""
@@ -31,6 +42,10 @@ class Record:
     def topic_partition(self) -> TopicPartition:
         return TopicPartition(self.topic, self.partition)
 
+    @property
+    def place(self) -> Place:
+        return Place(self.topic, self.partition, self.offset)
+
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
@@ -40,6 +55,7 @@ class Outgoing:
     key: bytes | None
     value: bytes | None = field(repr=False)
     headers: Headers = ()
+    partition: int | None = None  # None: by its key
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +66,10 @@ class Unreadable:
     partition: int
     offset: int
     error: str
+
+    @property
+    def place(self) -> Place:
+        return Place(self.topic, self.partition, self.offset)
 
 
 class RebalanceListener(Protocol):

@@ -9,6 +9,7 @@ What is particular to kafka-python 3.0 and handled here:
 - What was read ahead of a partition that then was paused may never be handed out: see `records.read`.
 - Without the `crc32c` package a large record takes seconds of CPU time: refuse to start.
 - The producer bounds nothing in memory: bytes in flight are bounded here.
+- The embedded broker counts batches where it should count records: its end offsets are too low.
 """
 
 from __future__ import annotations
@@ -21,15 +22,25 @@ with warnings.catch_warnings():
 
 from worker.stream.client.consumer import BrokerConsumer
 from worker.stream.client.producer import BrokerProducer
+from worker.stream.client.reader import Lookup, read_topic
 from worker.stream.client.tail import Tail
-from worker.stream.client.topics import TopicSpec, committed_offsets, create_topics, missing_topics
+from worker.stream.client.topics import (
+    TopicSpec,
+    committed_offsets,
+    create_topics,
+    delete_before,
+    missing_topics,
+)
 
 __all__ = [
     "BrokerConsumer",
     "BrokerProducer",
+    "Lookup",
     "Tail",
     "TopicSpec",
     "committed_offsets",
     "create_topics",
+    "delete_before",
+    "read_topic",
     "missing_topics",
 ]

@@ -39,7 +39,11 @@ class BrokerProducer:
         answer.add_done_callback(lambda _: self._room.give(size))
         try:
             sent = self._producer.send(
-                record.topic, key=record.key, value=record.value, headers=list(record.headers)
+                record.topic,
+                key=record.key,
+                value=record.value,
+                headers=list(record.headers),
+                partition=record.partition,
             )
         except Exception as error:
             answer.set_exception(_publish_failed(record, error))

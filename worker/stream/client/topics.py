@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaAdminClient
+from kafka import TopicPartition as KafkaPartition
 
 from worker.settings import KafkaSettings
 from worker.stream import options
@@ -54,6 +55,15 @@ def committed_offsets(settings: KafkaSettings, topic: str) -> dict[int, int]:
     with _admin(settings) as admin:
         offsets = admin.list_group_offsets([settings.group_id])[settings.group_id]
         return {p.partition: o.offset for p, o in offsets.items() if p.topic == topic and o.offset >= 0}
+
+
+def delete_before(settings: KafkaSettings, topic: str, offsets: Mapping[int, int]) -> None:
+    """Delete the records of each partition that lie before its offset.
+
+    Raises BrokerUnavailable also where the broker cannot do it: the embedded one cannot.
+    """
+    with _admin(settings) as admin:
+        admin.delete_records({KafkaPartition(topic, n): offset for n, offset in offsets.items()})
 
 
 @contextmanager
