@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -71,6 +71,7 @@ def make() -> Iterator[Make]:
         before: Callable[[Inputs], None] = lambda inputs: None,
         *,
         runner: Runner | None = None,
+        also: Sequence[Runner] = (),
         max_clips: int = 4,
         max_delay_s: float = 0.0,
         queue_clips: int = 64,
@@ -84,6 +85,7 @@ def make() -> Iterator[Make]:
             queue_clips=queue_clips,
             run_timeout_s=run_timeout_s,
             events=events,
+            also=also,
         )
         made.start()
         engines.append(made)
@@ -319,7 +321,41 @@ def test_inputs_that_do_not_fit_are_refused_at_the_door(make: Make, wrong: npt.N
         make().submit(Inputs(wrong), soon())
 
 
-def test_every_future_is_completed_whatever_happens(make: Make) -> None:
+def test_a_second_runner_takes_the_next_batch_meanwhile(make: Make) -> None:
+    gates = [Gate(), Gate()]
+    engine = make(gates[0], also=[Scripted(SPEC, gates[1])])
+    first = engine.submit(Inputs(clips(1, 2, 3, 4)), soon())
+    second = engine.submit(Inputs(clips(5, 6, 7, 8)), soon())
+    assert all(gate.entered.wait(5.0) for gate in gates)
+    for gate in gates:
+        gate.opened.set()
+    np.testing.assert_array_equal(first.result(5.0).probabilities, expected(1, 2, 3, 4))
+    np.testing.assert_array_equal(second.result(5.0).probabilities, expected(5, 6, 7, 8))
+
+
+def test_parts_of_a_request_that_several_runners_answer_are_joined_in_order(make: Make) -> None:
+    def slowly(inputs: Inputs) -> None:
+        time.sleep(random.uniform(0, 0.002))
+
+    engine = make(slowly, also=[Scripted(SPEC, slowly), Scripted(SPEC, slowly)], queue_clips=256)
+    for _ in range(10):
+        found = engine.predict(Inputs(clips(*range(40))), soon()).probabilities
+        np.testing.assert_array_equal(found, expected(*range(40)))
+
+
+def test_one_runner_that_hangs_breaks_the_engine(make: Make) -> None:
+    gate = Gate()
+    engine = make(gate, also=[Scripted(SPEC, gate)], run_timeout_s=0.1)
+    futures = [engine.submit(Inputs(clips(i)), soon()) for i in range(6)]
+    assert gate.entered.wait(5.0)
+    for future in futures:
+        with pytest.raises(SessionBroken, match=r"did not answer within 0.1 s"):
+            future.result(5.0)
+    gate.opened.set()
+
+
+@pytest.mark.parametrize("runners", [1, 3])
+def test_every_future_is_completed_whatever_happens(make: Make, runners: int) -> None:
     """Random failures, cancellations, deadlines and a close in the middle."""
     chance = random.Random(7)
 
@@ -327,7 +363,8 @@ def test_every_future_is_completed_whatever_happens(make: Make) -> None:
         time.sleep(chance.uniform(0, 0.002))
         fails_on_bad(inputs)
 
-    engine = make(sometimes, max_delay_s=0.001, queue_clips=16)
+    also = [Scripted(SPEC, sometimes) for _ in range(runners - 1)]
+    engine = make(sometimes, also=also, max_delay_s=0.001, queue_clips=16)
     futures: list[Future[Answer]] = []
 
     def upload(seed: int) -> None:

@@ -1,9 +1,11 @@
-"""Serves one model to many threads: one owner thread, one queue, batches formed late.
+"""Serves one model to many threads: one queue, one owner thread for each runner, batches formed late.
 
     submit -> [queue, bounded in clips] -> owner thread: plan, run, answer each entry -> futures
 
 The queue's condition is the only lock. A request larger than a batch is cut into entries and its answer
 is joined again. Every future is completed: with probabilities, or with what went wrong.
+
+One runner is enough on a CPU. On a GPU a second one gathers and copies its batch while the first computes.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import itertools
 import logging
 import threading
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 
@@ -27,12 +30,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False, slots=True)
 class _Request:
-    """What one caller asked for. Its parts are filled in by the owner thread alone."""
+    """What one caller asked for. Its parts are filled in by owner threads, one at a time."""
 
     future: Future[Answer]
     missing: int  # entries not yet answered
     parts: dict[int, Answer] = field(default_factory=dict)  # first clip -> answer
     is_running: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> bool:
         """False when the caller has gone, or the request has already failed."""
@@ -42,9 +46,11 @@ class _Request:
         return self.is_running
 
     def answer(self, start: int, part: Answer) -> None:
-        self.parts[start] = part
-        self.missing -= 1
-        if self.missing == 0:
+        with self.lock:
+            self.parts[start] = part
+            self.missing -= 1
+            is_last = self.missing == 0
+        if is_last:
             _complete(self.future, Answer.joined([self.parts[key] for key in sorted(self.parts)]))
 
     def fail(self, error: SluiceError) -> None:
@@ -67,8 +73,21 @@ class _Entry:
         return Waiting(len(self.inputs), self.enqueued_at_s, self.deadline_at_s, self.patience_s)
 
 
+@dataclass(eq=False, slots=True)
+class _Owner:
+    """A runner, its thread, and what it works on; all but the runner is guarded by the engine's condition."""
+
+    runner: Runner
+    thread: threading.Thread = field(init=False)
+    running: list[_Entry] = field(default_factory=list)
+    run_started_at_s: float | None = None
+
+
 class Engine:
-    """Start with ``start()``, stop with ``close()``. ``broken`` says why it serves no more."""
+    """``also``: further runners of the same model, which take batches from the same queue.
+
+    Start with ``start()``, stop with ``close()``. ``broken`` says why it serves no more.
+    """
 
     def __init__(
         self,
@@ -79,9 +98,9 @@ class Engine:
         queue_clips: int,
         run_timeout_s: float,
         events: EngineEvents | None = None,
+        also: Sequence[Runner] = (),
     ) -> None:
         self.spec = runner.spec
-        self._runner = runner
         self._policy = policy
         self._clock = clock
         self._queue_clips = queue_clips
@@ -90,15 +109,15 @@ class Engine:
         self._changed = threading.Condition()
         # All below is guarded by the condition.
         self._queue: deque[_Entry] = deque()
-        self._running: list[_Entry] = []
-        self._run_started_at_s: float | None = None
         self._line: list[tuple[float, int]] = []  # callers waiting for room: when they are due, and a number
         self._tickets = itertools.count()
         self._is_closing = False
         self._broken: str | None = None
         name = f"engine-{self.spec.role}"
         # Daemons: a run that hangs inside the vendor's library must not keep the process from ending.
-        self._owner = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._owners = [_Owner(each) for each in (runner, *also)]
+        for owner in self._owners:
+            owner.thread = threading.Thread(target=self._serve, args=(owner,), name=name, daemon=True)
         self._watchdog = threading.Thread(target=self._watch, name=f"{name}-watchdog", daemon=True)
 
     @property
@@ -112,7 +131,8 @@ class Engine:
             return self._depth()
 
     def start(self) -> None:
-        self._owner.start()
+        for owner in self._owners:
+            owner.thread.start()
         self._watchdog.start()
 
     def submit(self, inputs: Inputs, deadline: Deadline, patience_s: float = 0.0) -> Future[Answer]:
@@ -145,9 +165,11 @@ class Engine:
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
-        if self._owner.ident is not None:
-            self._owner.join(timeout_s)
-        if self._owner.is_alive() or self._owner.ident is None:
+        ends = Deadline.after(self._clock, timeout_s)
+        started = [owner.thread for owner in self._owners if owner.thread.ident is not None]
+        for thread in started:
+            thread.join(ends.remaining_s)
+        if not started or any(thread.is_alive() for thread in started):
             self._break("the engine was closed before this was answered")
 
     # Callers' side
@@ -196,21 +218,21 @@ class Engine:
     def _depth(self) -> int:
         return sum(len(entry.inputs) for entry in self._queue)
 
-    # The owner thread's side
+    # The owner threads' side
 
-    def _serve(self) -> None:
+    def _serve(self, owner: _Owner) -> None:
         try:
-            while (batch := self._next_batch()) is not None:
+            while (batch := self._next_batch(owner)) is not None:
                 entries, why = batch
-                self._run_batch(entries, why)
+                self._run_batch(owner, entries, why)
         except BaseException as error:  # a bug here must fail its callers, not leave them waiting
             log.exception("the engine of %s stopped", self.spec.name)
             self._break(f"the engine of {self.spec.name} stopped: {error!r}")
         finally:
             with self._changed:
-                self._changed.notify_all()  # the watchdog leaves with the owner
+                self._changed.notify_all()  # the watchdog leaves with the last owner
 
-    def _next_batch(self) -> tuple[list[_Entry], str] | None:
+    def _next_batch(self, owner: _Owner) -> tuple[list[_Entry], str] | None:
         """The next batch, or None when there will be none."""
         with self._changed:
             while self._broken is None:
@@ -221,8 +243,8 @@ class Engine:
                 )
                 entries = self._take(plan)
                 if entries:
-                    self._running = entries
-                    self._run_started_at_s = self._clock.monotonic_s()
+                    owner.running = entries
+                    owner.run_started_at_s = self._clock.monotonic_s()
                     return entries, str(plan.why)
                 if not self._queue and self._is_closing:
                     return None
@@ -243,63 +265,63 @@ class Engine:
         self._changed.notify_all()
         return [entries[i] for i in plan.taken if entries[i].request.start()]
 
-    def _run_batch(self, entries: list[_Entry], why: str) -> None:
+    def _run_batch(self, owner: _Owner, entries: list[_Entry], why: str) -> None:
         started_s = self._clock.monotonic_s()
         try:
-            self._answer(entries)
+            self._answer(owner, entries)
         except Exception as error:
-            self._retry_one_by_one(entries, error)
+            self._retry_one_by_one(owner, entries, error)
         with self._changed:
-            self._running = []
-            self._run_started_at_s = None
+            owner.running = []
+            owner.run_started_at_s = None
         clips = sum(len(entry.inputs) for entry in entries)
         self._events.batch_closed(self.spec.name, clips, why, self._clock.monotonic_s() - started_s)
 
-    def _answer(self, entries: list[_Entry]) -> None:
-        output = self._runner.run(joined([entry.inputs for entry in entries], self.spec))
+    def _answer(self, owner: _Owner, entries: list[_Entry]) -> None:
+        output = owner.runner.run(joined([entry.inputs for entry in entries], self.spec))
         answer = Answer(self.spec.calibrated(output.logits), output.embeddings)
         row = 0
         for entry in entries:
             entry.request.answer(entry.start, answer.cut(row, row + len(entry.inputs)))
             row += len(entry.inputs)
 
-    def _retry_one_by_one(self, entries: list[_Entry], error: Exception) -> None:
+    def _retry_one_by_one(self, owner: _Owner, entries: list[_Entry], error: Exception) -> None:
         """Find the offender. When all fail, a blank clip tells whether it is they or the model."""
         failed: list[tuple[_Entry, Exception]] = []
         for entry in entries if len(entries) > 1 else ():
-            self._restart_timeout()
+            self._restart_timeout(owner)
             try:
-                self._answer([entry])
+                self._answer(owner, [entry])
             except Exception as own_error:
                 failed.append((entry, own_error))
         if len(entries) == 1:
             failed = [(entries[0], error)]
-        if len(failed) == len(entries) and (why := self._failure_on_blank()) is not None:
+        if len(failed) == len(entries) and (why := self._failure_on_blank(owner)) is not None:
             self._break(f"{self.spec.name} fails for every input: {why}")
             return
         for entry, reason in failed:
             entry.request.fail(ModelRunFailed(f"{self.spec.name} failed on this input: {reason}"))
 
-    def _failure_on_blank(self) -> str | None:
-        self._restart_timeout()
+    def _failure_on_blank(self, owner: _Owner) -> str | None:
+        self._restart_timeout(owner)
         try:
-            self._runner.run(blank_inputs(self.spec, 1))
+            owner.runner.run(blank_inputs(self.spec, 1))
         except Exception as error:
             return repr(error)
         return None
 
-    def _restart_timeout(self) -> None:
+    def _restart_timeout(self, owner: _Owner) -> None:
         with self._changed:
-            self._run_started_at_s = self._clock.monotonic_s()
+            owner.run_started_at_s = self._clock.monotonic_s()
 
     # When it goes wrong
 
     def _watch(self) -> None:
         """A run cannot be interrupted from outside, but its callers need not wait for it."""
         with self._changed:
-            while self._broken is None and self._owner.is_alive():
-                started_at_s = self._run_started_at_s
-                if started_at_s is not None and self._age_s(started_at_s) > self._run_timeout_s:
+            while self._broken is None and any(owner.thread.is_alive() for owner in self._owners):
+                started_s = [owner.run_started_at_s for owner in self._owners]
+                if any(at_s is not None and self._age_s(at_s) > self._run_timeout_s for at_s in started_s):
                     self._break(f"{self.spec.name} did not answer within {self._run_timeout_s:g} s")
                 self._changed.wait(min(1.0, self._run_timeout_s / 4))
 
@@ -311,7 +333,7 @@ class Engine:
             if self._broken is None:
                 self._broken = why
                 log.error("%s", why)
-            left = [*self._running, *self._queue]
+            left = [entry for owner in self._owners for entry in owner.running] + list(self._queue)
             self._queue.clear()
             self._changed.notify_all()
         for entry in left:
