@@ -24,6 +24,7 @@ from worker.errors import SettingsError, SluiceError
 from worker.handler import UploadHandler
 from worker.inference.batcher import BatchPolicy
 from worker.inference.engine import Engine
+from worker.inference.providers import GpuOptions
 from worker.inference.registry import find_artifact
 from worker.inference.session import Session, open_session
 from worker.media.pool import DecodePool
@@ -117,11 +118,13 @@ def _models(
     with ExitStack() as stack:
 
         def serve(role: str, reference: str, variant: str) -> Model:
-            session = _session(reference, variant, settings)
-            engine = _engine(session, settings, clock, metrics)
+            sessions = [_session(reference, variant, settings) for _ in range(settings.sessions)]
+            for session in sessions:
+                stack.callback(session.close)
+            engine = _engine(sessions, settings, clock, metrics)
             stack.callback(engine.close, ENGINE_CLOSE_TIMEOUT_S)
-            version = _version(session)
-            metrics.model_loaded(role, provider=session.provider, **version.model_dump())
+            version = _version(sessions[0])
+            metrics.model_loaded(role, provider=sessions[0].provider, **version.model_dump())
             return Model(engine, version)
 
         variant = settings.variant
@@ -132,14 +135,17 @@ def _models(
         yield tuple(first), escalation
 
 
-def _engine(session: Session, settings: InferenceSettings, clock: Clock, metrics: Metrics) -> Engine:
+def _engine(
+    sessions: Sequence[Session], settings: InferenceSettings, clock: Clock, metrics: Metrics
+) -> Engine:
     engine = Engine(
-        session,
+        sessions[0],
         BatchPolicy(settings.max_batch_clips, settings.max_batch_delay_s),
         clock,
         queue_clips=settings.queue_clips,
         run_timeout_s=settings.engine_timeout_s,
         events=metrics,
+        also=sessions[1:],
     )
     engine.start()
     return engine
@@ -160,7 +166,13 @@ def _check_labels(first: Sequence[Model]) -> None:
 
 def _session(reference: str, variant: str, settings: InferenceSettings) -> Session:
     artifact = find_artifact(reference, settings.models_dir)
-    session = open_session(artifact, provider=settings.provider, variant=variant, threads=settings.threads)
+    session = open_session(
+        artifact,
+        provider=settings.provider,
+        variant=variant,
+        threads=settings.threads,
+        gpu=GpuOptions(settings.max_batch_clips, settings.cuda_graphs, settings.engine_cache_dir),
+    )
     warmth = session.warm_up(settings.max_batch_clips)
     log.info(
         "model_loaded",

@@ -169,6 +169,15 @@ class InferenceSettings(_Group):
     max_batch_delay_s: float = Field(0.005, ge=0, description="how long a batch waits to fill")
     queue_clips: int = Field(256, ge=1, description="clips waiting for a model before threads block")
     threads: int = Field(0, ge=0, description="CPU threads of a session; 0: all cores")
+    sessions: int = Field(
+        1, ge=1, le=16, description="of each model; with 2, a GPU copies one batch while it computes another"
+    )
+    cuda_graphs: bool = Field(
+        True, description="on cuda: the work of each batch size is recorded once and replayed"
+    )
+    engine_cache_dir: OptionalPath = Field(
+        None, description="where TensorRT keeps its engines; None: built again at each start, in minutes"
+    )
     engine_timeout_s: Seconds = Field(30.0, description="a batch that takes longer breaks the session")
 
 
