@@ -1,8 +1,8 @@
 """From a file to clips: the frames that a player would show at the times that the plan asks for.
 
-Two passes over the file. The first only reads packets (a few microseconds each) and finds the real
-duration and the keyframes; then the sampling plan says where clips start. The second decodes what the
-decode plan names (see ``planner``), and nothing else.
+Two passes over the file, opened once if its index is complete. The first only reads packets (a few
+microseconds each) and finds the real duration and the keyframes; then the sampling plan says where clips
+start. The second decodes what the decode plan names (see ``planner``), and nothing else.
 
 A container may lie about its keyframes and times, and so may a stream about its recovery points. What
 comes out tells: when the first picture after a jump is not a keyframe that needs no other, or pictures come
@@ -12,10 +12,10 @@ out of order, the video is decoded again by a plan that trusts less; at last wit
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import av.container
 import numpy as np
@@ -37,6 +37,13 @@ from worker.media.types import Decoded, DecodeRequest, MediaInfo
 
 Allocate = Callable[[tuple[int, int, int, int, int]], Pixels]  # gives zeros
 _OWN_SHARE = 0.5  # of a clip's frames: with fewer, it would show what lies elsewhere
+
+
+class Track(NamedTuple):
+    """The video track of an open container, set up for decoding."""
+
+    container: av.container.InputContainer
+    stream: VideoStream
 
 
 def zeros(shape: tuple[int, ...]) -> Pixels:
@@ -64,15 +71,14 @@ def decode(
     """
     clock = clock or SystemClock()
     begun_s = clock.monotonic_s()
-    with open_media(file, limits) as container:
-        stream = video_stream(container, limits)
-        timeline = scan(container, stream, limits)
-        duration_s = promised_s(stream, timeline, limits)
-    starts_s = _starts_s(request, timeline, duration_s)
-    if not starts_s:
-        raise Undecodable("the sampling plan asks for no clip")
-    clips = allocate((len(starts_s), *request.video.clip_shape))
-    job = _decode(file, request, limits, timeline, starts_s, clips)
+    with _open_track(file, request, limits) as track:
+        timeline = scan(*track, limits)
+        duration_s = promised_s(track.stream, timeline, limits)
+        starts_s = _starts_s(request, timeline, duration_s)
+        if not starts_s:
+            raise Undecodable("the sampling plan asks for no clip")
+        clips = allocate((len(starts_s), *request.video.clip_shape))
+        job = _decode(file, request, limits, track, timeline, starts_s, clips)
     kept = _compact(clips, np.asarray(job.own.mean(axis=1) >= _OWN_SHARE))
     if job.info is None or not kept:
         raise Undecodable("none of the frames that the plan asks for could be decoded")
@@ -116,25 +122,45 @@ def _decode(
     file: BinaryIO,
     request: DecodeRequest,
     limits: DecodeLimits,
+    scanned: Track,
     timeline: Timeline,
     starts_s: tuple[float, ...],
     clips: Pixels,
 ) -> ClipFiller:
+    """By the cheapest plan that the file does not belie.
+
+    Opening takes as long as a keyframe or two, as libav decodes some to know the track. So the container that
+    was read through serves again where its index knows every packet: the first jump then leads back.
+    """
     times_s = clip_times_s(starts_s, request.video)
     for plan in plans(timeline, times_s):
-        with open_media(file, limits) as container, contextlib.suppress(PlanFailed):
-            stream = video_stream(container, limits, shown=(request.video.width, request.video.height))
-            writer = PictureWriter(request.video, stream.sample_aspect_ratio)
-            filler = ClipFiller(timeline, times_s, clips, writer)
-            for time_s, frame in Pictures(container, stream, timeline, limits).run(plan):
-                if filler.info is None:
-                    filler.info = _media_info(container, stream, frame, timeline)
-                filler.take(time_s, frame)
-                if filler.done:
-                    break
-            filler.finish()
-            return filler
+        with contextlib.ExitStack() as opened, contextlib.suppress(PlanFailed):
+            again = plan.lean and len(scanned.stream.index_entries) == len(timeline.times_s)
+            track = scanned if again else opened.enter_context(_open_track(file, request, limits))
+            pictures = Pictures(*track, timeline, limits, at_end=again)
+            writer = PictureWriter(request.video, track.stream.sample_aspect_ratio)
+            return _fill(ClipFiller(timeline, times_s, clips, writer), track, timeline, pictures.run(plan))
     raise AssertionError("the last plan trusts nothing, so it cannot fail")
+
+
+def _fill(
+    filler: ClipFiller, track: Track, timeline: Timeline, pictures: Iterable[tuple[float, VideoFrame]]
+) -> ClipFiller:
+    for time_s, frame in pictures:
+        if filler.info is None:
+            filler.info = _media_info(*track, frame, timeline)
+        filler.take(time_s, frame)
+        if filler.done:
+            break
+    filler.finish()
+    return filler
+
+
+@contextlib.contextmanager
+def _open_track(file: BinaryIO, request: DecodeRequest, limits: DecodeLimits) -> Iterator[Track]:
+    with open_media(file, limits) as container:
+        shown = (request.video.width, request.video.height)
+        yield Track(container, video_stream(container, limits, shown))
 
 
 def _media_info(

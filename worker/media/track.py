@@ -82,7 +82,9 @@ class Pictures:
         stream: VideoStream,
         timeline: Timeline,
         limits: DecodeLimits,
+        at_end: bool = False,
     ) -> None:
+        """``at_end``: the container has been read through, so the first segment is sought."""
         self._container = container
         self._stream = stream
         self._timeline = timeline
@@ -94,6 +96,7 @@ class Pictures:
         self._faults = {"pts": 0, "dts": 0}
         self._landing: tuple[float, float] | None = None  # after a jump: (keyframe, wanted) times
         self._lean = False
+        self._at_end = at_end
 
     def run(self, plan: DecodePlan) -> Iterator[tuple[float, VideoFrame]]:
         """Yield (time, picture). Pictures that the plan does not want may come as well."""
@@ -102,8 +105,9 @@ class Pictures:
         source = enumerate(packets(self._container, self._stream))
         reached = 0
         for segment in plan.segments:
-            if plan.lean and segment.first - reached > _SEEK_PACKETS:
+            if plan.lean and (self._at_end or segment.first - reached > _SEEK_PACKETS):
                 source = self._sought(segment)
+                self._at_end = False
             self._begin(segment)
             for reached, packet in source:
                 if reached < segment.first:
