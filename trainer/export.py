@@ -14,7 +14,7 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-from trainer.data.dataset import Batch
+from trainer.data.batch import Batch
 from trainer.embedding import with_embedding
 
 OPSET = 18  # loaded by every ONNX Runtime of the extras; OpenVINO does not read GridSample of opset 20

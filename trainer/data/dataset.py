@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from models.architectures.registry import FAMILIES
 from trainer.config import FurtherSet, TrainConfig
 from trainer.data.augment import Sample, training_sample
+from trainer.data.batch import Batch as Batch  # also for those who take both from here
 from trainer.data.inputs import samples_of, stacked, wanted_of, wider
 from trainer.data.manifest import Example, read_manifest
 from trainer.data.mixing import mixed
 from trainer.data.rolls import ClipCache, RollShape, Wanted
 from trainer.data.split import Split, grouped_folds, with_further
 from trainer.data.views import scoring_plan
-
-
-@dataclass(frozen=True)
-class Batch:
-    """``inputs`` by name, in the order in which the network takes them; see ``registry.Family.inputs``:
-
-    clips (N, T, H, W, 3) uint8, or float32 0..255; flow (N, T - 1, H, W, 2) uint8, see ``data.flow``;
-    log_mel (N, frames, mels), or waveform (N, S) float32 in [-1, 1], silence where there is no sound;
-    has_audio (N,) float32, 0 or 1.
-    """
-
-    inputs: Mapping[str, Tensor]
-    targets: Tensor  # (N, L) float32, 0 to 1; nan: not known, and not learnt from
-    members: npt.NDArray[np.int64]  # (N,): the example that each clip comes from
-
-    def __len__(self) -> int:
-        return len(self.members)
-
-    def to(self, device: torch.device) -> Batch:
-        inputs = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
-        return Batch(inputs, self.targets.to(device, non_blocking=True), self.members)
 
 
 @dataclass(frozen=True)
