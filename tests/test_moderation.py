@@ -16,6 +16,7 @@ from models.spec import Embedding
 from tests.inference import tiny
 from tests.samples import MODEL, VERSIONS, an_event
 from tests.synthesis import Pixels, Video
+from worker.attempts import Attempts, NoCounts
 from worker.cache import MemoryCache
 from worker.cascade.policy import load_policies
 from worker.cascade.policy_file import PolicyFile
@@ -330,7 +331,7 @@ def record(event: bytes, media: bytes | None = WHITE) -> Record:
 @contextmanager
 def handler(pool: DecodePool, **parts: Any) -> Iterator[UploadHandler]:
     with moderator(pool, **parts) as route:
-        yield UploadHandler(Settings(), route, CLOCK)
+        yield UploadHandler(Settings(), route, Attempts(NoCounts(), "group", limit=1), CLOCK)
 
 
 def test_a_record_is_answered_on_the_verdict_topic(pool: DecodePool) -> None:

@@ -16,6 +16,7 @@ from types import FrameType
 import structlog
 
 from worker import __version__
+from worker.attempts import Attempts, Counts, FileCounts, NoCounts, SharedCounts
 from worker.cache import MemoryCache, RedisCache, ScoreCache
 from worker.cascade.policy import Policies, load_policies
 from worker.cascade.policy_file import read_policy_file
@@ -53,6 +54,7 @@ class Service:
     metrics: Metrics
     moderator: Moderator
     models: tuple[Model, ...]
+    cache: ScoreCache
 
     def broken(self) -> str | None:
         """Why a model cannot serve; None while all can."""
@@ -89,7 +91,7 @@ def service(settings: Settings, cache: ScoreCache | None = None) -> Iterator[Ser
             ),
             metrics=metrics,
         )
-        yield Service(clock, metrics, moderator, models)
+        yield Service(clock, metrics, moderator, models, cache)
 
 
 def run_worker(settings: Settings) -> int:
@@ -225,19 +227,36 @@ def _cache(settings: CacheSettings, clock: Clock, metrics: Metrics) -> ScoreCach
 @contextmanager
 def _stream(settings: Settings, built: Service) -> Iterator[StreamLoop]:
     _require_topics(settings.kafka)
+    attempts = _attempts(settings, built.cache)
     producer = BrokerProducer(settings.kafka)
     try:
         yield StreamLoop(
             BrokerConsumer(settings.kafka),
             producer,
-            UploadHandler(settings, built.moderator, built.clock),
+            UploadHandler(settings, built.moderator, attempts, built.clock),
             settings.kafka,
             settings.worker,
             built.clock,
             StreamMetrics(built.metrics),
+            attempts.release,
         )
     finally:
+        attempts.close()
         producer.close(PRODUCER_CLOSE_TIMEOUT_S)
+
+
+def _attempts(settings: Settings, cache: ScoreCache) -> Attempts:
+    counts: Counts = NoCounts()
+    if isinstance(cache, RedisCache):
+        counts = SharedCounts(cache)
+    elif settings.worker.state_dir is not None:
+        counts = FileCounts(settings.worker.state_dir)
+    else:
+        log.warning(
+            "attempts_are_not_counted",
+            remedy="set cache.url or worker.state_dir: else an upload that kills the worker does so for ever",
+        )
+    return Attempts(counts, settings.kafka.group_id, settings.worker.quarantine_after)
 
 
 def _require_topics(kafka: KafkaSettings) -> None:

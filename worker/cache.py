@@ -213,6 +213,10 @@ class RedisCache:
                 return None
             has_waited = True
 
+    def ask(self, command: Callable[[redis.Redis], T]) -> T | None:
+        """What else lives on the server is asked under the same circuit. None: no answer."""
+        return self._ask(lambda: command(self._client))
+
     def close(self) -> None:
         self._closed.set()
         self._client.close()

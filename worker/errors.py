@@ -28,6 +28,7 @@
     │   └── SessionBroken      session_broken        systemic: the model fails for every input
     ├── DecodersUnavailable    decoders_unavailable  systemic: no decoder process can be started
     ├── DeadlineExceeded       deadline_exceeded     the upload's time is used up
+    ├── Quarantined            quarantined           begun several times without an end: it may kill workers
     ├── PolicyError
     │   ├── PolicyInvalid      policy_invalid        the policy file is wrong; the process does not start
     │   └── UnknownPolicy      unknown_policy        the event names a policy that does not exist
@@ -163,6 +164,10 @@ class DecodersUnavailable(SluiceError):
 
 class DeadlineExceeded(SluiceError):
     reason = "deadline_exceeded"
+
+
+class Quarantined(SluiceError):
+    reason = "quarantined"
 
 
 class PolicyError(SluiceError):

@@ -100,6 +100,14 @@ class WorkerSettings(_Group):
     failure_share: float = Field(
         0.8, gt=0, le=1, description="the worker stops when this share of the window failed systemically"
     )
+    quarantine_after: int = Field(
+        3,
+        ge=1,
+        description="times that an upload is begun without an end before it gets review, `quarantined`",
+    )
+    state_dir: OptionalPath = Field(
+        None, description="where begun uploads are counted without a shared cache; None: they are not"
+    )
     retries: int = Field(3, ge=0, le=20, description="further tries of what is retriable")
     retry_backoff_s: Seconds = Field(0.25, description="first pause, doubled each time, with jitter")
 

@@ -12,6 +12,7 @@ Backpressure: when as much is pending as may be, partitions are paused and polli
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -34,6 +35,9 @@ FULL_WAIT_S = 0.05
 COMMIT_RETRY_S = 1.0
 
 log = structlog.get_logger(__name__)
+
+
+def _told_to_nobody(partitions: frozenset[TopicPartition]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,16 @@ class StreamLoop:
         worker: WorkerSettings,
         clock: Clock,
         telemetry: StreamTelemetry | None = None,
+        taken_away: Callable[[frozenset[TopicPartition]], None] = _told_to_nobody,
     ) -> None:
+        """``taken_away`` is told, on this thread, which partitions went to other workers."""
         self._consumer = consumer
         self._topic = kafka.uploads_topic
         self._worker = worker
         self._clock = clock
         self._telemetry = telemetry or SilentTelemetry()
         self._ownership = Ownership()
+        self._taken_away = taken_away
         self._bench = Workbench(
             handler,
             producer,
@@ -129,6 +136,8 @@ class StreamLoop:
             self._admit(self._poll(BUSY_POLL_S if self._pending else IDLE_POLL_S, self._free))
             self._settle(0.0)
         self._commit()
+        if gone := self._ownership.taken_away():
+            self._taken_away(gone)
 
     @property
     def _full(self) -> bool:

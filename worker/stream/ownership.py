@@ -20,6 +20,7 @@ class Ownership:
         self._lock = threading.Lock()
         self._tracker = OffsetTracker()
         self._ours: set[TopicPartition] = set()
+        self._gone: set[TopicPartition] = set()
 
     def assigned(self, partitions: frozenset[TopicPartition]) -> None:
         with self._lock:
@@ -31,6 +32,7 @@ class Ownership:
         with self._lock:
             finished = self._tracker.revoke(partitions)
             self._ours -= partitions
+            self._gone |= partitions
         log.info("partitions_revoked", partitions=_names(partitions))
         return finished
 
@@ -38,6 +40,7 @@ class Ownership:
         with self._lock:
             self._tracker.revoke(partitions)
             self._ours -= partitions
+            self._gone |= partitions
         log.warning("partitions_lost", partitions=_names(partitions))
 
     def abandon(self) -> None:
@@ -45,6 +48,12 @@ class Ownership:
         with self._lock:
             self._tracker.revoke(self._ours)
             self._ours.clear()
+
+    def taken_away(self) -> frozenset[TopicPartition]:
+        """What others got since this was asked last."""
+        with self._lock:
+            gone, self._gone = frozenset(self._gone), set()
+        return gone
 
     def track(self, partition: TopicPartition, offset: int) -> Ticket | None:
         with self._lock:
