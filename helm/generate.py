@@ -1,8 +1,8 @@
 """Writes what in the chart follows from something else: ``python -m helm.generate``; a test holds it.
 
-    values.yaml           the blocks of settings and secrets    from worker/settings.py
-    values.schema.json    the same, checked strictly            from worker/settings.py
-    README.md             the table of values                   from the comments of values.yaml
+values.yaml           the blocks of settings and secrets    from worker/settings.py
+values.schema.json    the same, checked strictly            from worker/settings.py
+README.md             the table of values                   from the comments of values.yaml
 """
 
 from __future__ import annotations

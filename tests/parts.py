@@ -1,6 +1,6 @@
 """Where the real parts that tests use may lie. The only file that knows.
 
-    SLUICE_PARTS   a folder with data/, media/, kafka/ and containers/ (any of them);
+    SLUICE_PARTS   a folder with data/, media/, kafka/, containers/ and kube/ (any of them);
                    default: the folder `shared` beside the checkout
     KAFKA_HOME     an unpacked Apache Kafka (a folder with libs/), before SLUICE_PARTS/kafka
     DOCKER_HOST    a Docker engine, before /var/run/docker.sock
@@ -63,6 +63,11 @@ def data_dir() -> Path:
 def media_dir() -> Path:
     """Odd, broken and hostile media files, with manifest.csv."""
     return _folder_of("media corpus", "media")
+
+
+def custom_resources() -> Path:
+    """The definitions of KEDA's and the Prometheus operator's resources, one file each."""
+    return _folder_of("custom resource definitions", "kube/crds")
 
 
 def open_nsfw() -> Path:

@@ -1,0 +1,91 @@
+{{/*
+The pools as a JSON object: name -> `worker` with what the pool says differently, and under `settings` the
+release's settings with the pool's. Every template of a pool begins with it.
+*/}}
+{{- define "sluice.pools" -}}
+{{- $pools := dict -}}
+{{- range $name, $differs := (default (dict "worker" dict) .Values.pools) -}}
+  {{- $pool := mustMergeOverwrite (deepCopy $.Values.worker) (deepCopy (default dict $differs)) -}}
+  {{- $settings := mustMergeOverwrite (deepCopy $.Values.settings) (deepCopy $.Values.worker.settings) (deepCopy $pool.settings) -}}
+  {{- $_ := set $pool "settings" $settings -}}
+  {{- include "sluice.derivedSettings" (dict "root" $ "pool" $pool) -}}
+  {{- $_ := set $pools $name $pool -}}
+{{- end -}}
+{{- toJson $pools -}}
+{{- end -}}
+
+{{/* Settings that follow from other values. */}}
+{{- define "sluice.derivedSettings" -}}
+{{- $root := .root -}}
+{{- $values := $root.Values -}}
+{{- $settings := .pool.settings -}}
+{{- if $values.tryout.enabled -}}
+  {{- $_ := set $settings.kafka "bootstrap_servers" (printf "%s-kafka:9092" (include "sluice.fullname" $root)) -}}
+{{- end -}}
+{{- if and .pool.gpu.enabled (eq $settings.inference.provider "auto") -}}
+  {{- $_ := set $settings.inference "provider" "cuda" -}}
+{{- end -}}
+{{- if $values.models.existingClaim -}}
+  {{- $_ := set $settings.inference "models_dir" "/models" -}}
+{{- end -}}
+{{- if or $values.policyFile.content $values.policyFile.existingConfigMap -}}
+  {{- $_ := set $settings.policy "file" (printf "/etc/sluice/policy/%s" $values.policyFile.key) -}}
+{{- end -}}
+{{- with $values.kafkaTls -}}
+  {{- if .existingSecret -}}
+    {{- if .caKey }}{{ $_ := set $settings.kafka "ssl_ca_file" (printf "/etc/sluice/tls/%s" .caKey) }}{{ end -}}
+    {{- if .certKey }}{{ $_ := set $settings.kafka "ssl_cert_file" (printf "/etc/sluice/tls/%s" .certKey) }}{{ end -}}
+    {{- if .keyKey }}{{ $_ := set $settings.kafka "ssl_key_file" (printf "/etc/sluice/tls/%s" .keyKey) }}{{ end -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* One setting as a variable's text: lists as in PATH, numbers without an exponent. */}}
+{{- define "sluice.settingText" -}}
+{{- if kindIs "slice" . -}}
+{{ join ":" . }}
+{{- else if kindIs "string" . -}}
+{{ . }}
+{{- else -}}
+{{ toJson . }}
+{{- end -}}
+{{- end -}}
+
+{{/* The pool's variables. Takes a pool's settings and the release's secrets. */}}
+{{- define "sluice.variables" -}}
+{{- range $group, $settings := .settings }}
+{{- range $name, $value := $settings }}
+{{- if not (include "sluice.isSecret" (dict "secrets" $.secrets "group" $group "name" $name)) }}
+SLUICE_{{ upper $group }}__{{ upper $name }}: {{ include "sluice.settingText" $value | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* "yes" where the setting comes from a Secret. */}}
+{{- define "sluice.isSecret" -}}
+{{- $reference := dig .group .name dict .secrets -}}
+{{- if $reference.existingSecret }}yes{{ end -}}
+{{- end -}}
+
+{{/* Time that a pod gets to end, in seconds: draining, then closing. */}}
+{{- define "sluice.gracePeriod" -}}
+{{- add (ceil .settings.worker.drain_timeout_s | int) (int .terminationGraceExtraSeconds) -}}
+{{- end -}}
+
+{{/* Quiet time before workers are taken away, in seconds: nothing that is worked on has come later. */}}
+{{- define "sluice.scaleDownSeconds" -}}
+{{- $longest := add (ceil .settings.worker.upload_timeout_s | int) (ceil .settings.worker.drain_timeout_s | int) -}}
+{{- default (max 300 $longest) (int .autoscaling.scaleDownSeconds) -}}
+{{- end -}}
+
+{{/* Room for every upload that may be fetched at the same time. */}}
+{{- define "sluice.scratchSize" -}}
+{{- $bytes := mul (int64 .settings.worker.concurrency) (int64 .settings.fetch.max_bytes) -}}
+{{- default (printf "%dMi" (add 64 (div (add $bytes 1048575) 1048576))) .scratch.sizeLimit -}}
+{{- end -}}
+
+{{- define "sluice.shmSize" -}}
+{{- $bytes := mul (int64 .settings.decode.processes) (int64 .settings.decode.memory_bytes) -}}
+{{- default (printf "%dMi" (div (add $bytes 1048575) 1048576)) .shm.sizeLimit -}}
+{{- end -}}
