@@ -1,0 +1,89 @@
+"""A worker process with the real handler that certain uploads kill, as a segmentation fault would.
+
+python -m tests.stream.doomed_worker SETTINGS_JSON CACHE_URL|STATE_DIR
+
+In place of the moderator: uploads whose URI holds `kill` end the process with SIGKILL, all others get
+`review` as if undecodable, after a moment.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+from tests.samples import VERSIONS
+from worker.attempts import Attempts, Counts, FileCounts, SharedCounts
+from worker.cache import RedisCache
+from worker.clock import Deadline, SystemClock
+from worker.errors import SluiceError, Undecodable
+from worker.events import Upload
+from worker.handler import UploadHandler
+from worker.messages import Coordinates, Verdict
+from worker.moderation import Moderator
+from worker.settings import KafkaSettings, Settings, WorkerSettings
+from worker.stream import client
+from worker.stream.loop import StreamLoop
+from worker.verdicts import Subject, failed
+
+SECONDS_AN_UPLOAD = 0.05
+
+
+class Doomed:
+    """What of Moderator the handler calls."""
+
+    def moderate(self, upload: Upload, deadline: Deadline, source: Coordinates | None) -> Verdict:
+        time.sleep(SECONDS_AN_UPLOAD)
+        if "kill" in upload.event.uri:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.refuse(upload, Undecodable("as every upload here"), source)
+
+    def refuse(self, upload: Upload, error: SluiceError, source: Coordinates | None) -> Verdict:
+        subject = Subject(upload.event, source, VERSIONS)
+        return failed(subject, error, sha256=None, timings_ms={}, now=datetime.now(UTC))
+
+
+def counts(where: str) -> Counts:
+    if where.startswith("/"):
+        return FileCounts(Path(where))
+    cache = RedisCache(
+        where,
+        SystemClock(),
+        lambda event: None,
+        ttl_s=60,
+        timeout_s=2,
+        lease_s=1,
+        poll_s=0.05,
+        breaker_failures=3,
+        breaker_reset_s=1,
+    )
+    return SharedCounts(cache)
+
+
+def main() -> None:
+    kafka = KafkaSettings.model_validate_json(sys.argv[1])
+    settings = Settings(kafka=kafka, worker=WorkerSettings(concurrency=4, max_pending=16))
+    attempts = Attempts(counts(sys.argv[2]), kafka.group_id, settings.worker.quarantine_after)
+    handler = UploadHandler(settings, cast(Moderator, Doomed()), attempts, SystemClock())
+    producer = client.BrokerProducer(kafka)
+    loop = StreamLoop(
+        client.BrokerConsumer(kafka),
+        producer,
+        handler,
+        kafka,
+        settings.worker,
+        SystemClock(),
+        taken_away=attempts.release,
+    )
+    signal.signal(signal.SIGTERM, lambda *_: loop.stop(10.0))
+    loop.run()
+    attempts.close()
+    producer.close(2.0)
+
+
+if __name__ == "__main__":
+    main()
