@@ -1,0 +1,1 @@
+"""The whole worker, from published upload to verdict: rates, latencies, costs, memory."""
