@@ -20,7 +20,7 @@ OF_KUBERNETES = frozenset(
 
 
 def check(resource: Resource, version: str) -> None:
-    """Raise for a field that is unknown, missing or of the wrong type. Custom resources: see ``check_custom``."""
+    """Raise for a field that is unknown, missing or of the wrong type."""
     _check(json.dumps(resource, sort_keys=True), version)
 
 

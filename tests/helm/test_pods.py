@@ -1,0 +1,162 @@
+"""What the pods may do, and how they start and end."""
+
+from __future__ import annotations
+
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.helm.chart import BROKER, CI_FILES, below, ci_values, containers, read, render
+from worker.settings import Settings
+from worker.telemetry.health import HealthServer
+
+SHAPES = pytest.mark.parametrize("file", CI_FILES, ids=lambda file: file.stem)
+GiB = 1024**3
+
+
+@SHAPES
+def test_every_pod_is_restricted(file: Path) -> None:
+    """Pod Security `restricted`, and more: no writable root, no token."""
+    for name, pod in render(read(file)).pods():
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert pod["securityContext"].get("runAsUser", 1) > 0, name
+        assert pod["automountServiceAccountToken"] is False, name
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod), name
+        assert not [volume for volume in pod["volumes"] if "hostPath" in volume], name
+        for container in containers(pod):
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False, name
+            assert security["readOnlyRootFilesystem"] is True, name
+            assert security["capabilities"] == {"drop": ["ALL"]}, name
+
+
+@SHAPES
+def test_every_container_has_limits_and_a_pinned_image(file: Path) -> None:
+    for name, pod in render(read(file)).pods():
+        for container in containers(pod):
+            assert "memory" in container["resources"]["limits"], name
+            assert "cpu" in container["resources"]["requests"] or "nvidia" in str(container["resources"]), (
+                name
+            )
+            assert ":" in container["image"] or "@sha256:" in container["image"], name
+            assert not container["image"].endswith(":latest"), name
+
+
+@SHAPES
+def test_every_volume_is_bounded_and_every_mount_has_one(file: Path) -> None:
+    for name, pod in render(read(file)).pods():
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        for volume in volumes.values():
+            assert "emptyDir" not in volume or volume["emptyDir"].get("sizeLimit"), name
+        for container in containers(pod):
+            assert {mount["name"] for mount in container.get("volumeMounts", ())} <= set(volumes), name
+            assert "/tmp" in {mount["mountPath"] for mount in container["volumeMounts"]} or (
+                container["name"] == "models"
+            ), name
+
+
+def test_probes_ask_for_what_the_worker_serves() -> None:
+    container = render(BROKER).worker()["containers"][0]
+    (port,) = container["ports"]
+    assert port["containerPort"] == Settings.model_construct().telemetry.port
+    server = HealthServer("127.0.0.1", 0, metrics=bytes, live={}, ready={})
+    server.start()
+    try:
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            asked = container[probe]["httpGet"]
+            assert asked["port"] == port["name"]
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{asked['path']}") as answer:
+                assert answer.status == 200
+    finally:
+        server.close()
+
+
+def test_the_port_follows_the_setting() -> None:
+    rendered = render(BROKER, below("settings.telemetry.port", 9000))
+    assert rendered.worker()["containers"][0]["ports"][0]["containerPort"] == 9000
+    (ingress,) = rendered.one("NetworkPolicy")["spec"]["ingress"]
+    assert ingress["ports"] == [{"protocol": "TCP", "port": 9000}]
+
+
+@pytest.mark.parametrize(
+    ("drain_timeout_s", "extra_s", "grace_s"), [(30, 30, 60), (90.5, 30, 121), (300, 15, 315)]
+)
+def test_the_grace_period_outlasts_draining(drain_timeout_s: float, extra_s: int, grace_s: int) -> None:
+    values = below("settings.worker.drain_timeout_s", drain_timeout_s)
+    pod = render(BROKER, values, below("worker.terminationGraceExtraSeconds", extra_s)).worker()
+    assert pod["terminationGracePeriodSeconds"] == grace_s > drain_timeout_s
+
+
+@SHAPES
+def test_the_grace_period_outlasts_draining_in_every_shape(file: Path) -> None:
+    rendered = render(read(file))
+    for config in rendered.all("ConfigMap"):
+        pool = config["metadata"]["labels"].get("sluice/pool")
+        if pool:
+            drain_s = float(config["data"]["SLUICE_WORKER__DRAIN_TIMEOUT_S"])
+            assert rendered.worker(pool)["terminationGracePeriodSeconds"] >= drain_s + 15
+
+
+def test_a_start_may_take_as_long_as_the_values_say() -> None:
+    probe = render(BROKER, below("worker.probes.startupSeconds", 61)).worker()["containers"][0][
+        "startupProbe"
+    ]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 61
+
+
+def test_room_follows_from_the_settings() -> None:
+    settings = below("settings", {"worker": {"concurrency": 4}, "fetch": {"max_bytes": GiB}})
+    pod = render(BROKER, settings, below("settings.decode", {"processes": 6, "memory_bytes": GiB})).worker()
+    volumes = {volume["name"]: volume.get("emptyDir") for volume in pod["volumes"]}
+    assert volumes["scratch"] == {"sizeLimit": "4160Mi"}
+    assert volumes["shm"] == {"medium": "Memory", "sizeLimit": "6144Mi"}
+
+
+def test_pods_are_replaced_when_what_they_read_changes() -> None:
+    def annotations(*layers: dict[str, object]) -> object:
+        return render(ci_values("models"), *layers).one("Deployment")["spec"]["template"]["metadata"][
+            "annotations"
+        ]
+
+    before = annotations()
+    assert annotations(below("settings.worker.retries", 5)) != before
+    assert annotations(below("policyFile.content", "version: 1")) != before
+    assert annotations(below("models.files", {"violence-filter/0.3.0/spec.json": "2" * 64})) != before
+    assert annotations(below("monitoring.podMonitor.enabled", True)) == before
+
+
+def test_a_gpu_is_a_limit_with_a_toleration() -> None:
+    pod = render(ci_values("mig")).worker()
+    assert pod["containers"][0]["resources"]["limits"]["nvidia.com/mig-1g.10gb"] == 1
+    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in pod["tolerations"]
+    assert pod["containers"][0]["image"].endswith("-gpu")
+
+
+def test_without_a_gpu_there_is_no_toleration() -> None:
+    pod = render(BROKER).worker()
+    assert "tolerations" not in pod
+    assert pod["containers"][0]["image"].endswith("-cpu")
+
+
+def test_models_are_copied_and_then_checked() -> None:
+    rendered = render(ci_values("models"))
+    (init,) = rendered.worker()["initContainers"]
+    script = init["args"][0]
+    assert script.index("cp ") < script.index("cd /models") < script.index("sha256sum --check --strict")
+    sums = rendered.one("ConfigMap", "-files")["data"]["SHA256SUMS"].splitlines()
+    assert sums == [
+        f"{'1' * 64}  violence-filter/0.3.0/int8.onnx",
+        f"{'0' * 64}  violence-filter/0.3.0/spec.json",
+    ]
+    writable = [mount["name"] for mount in init["volumeMounts"] if not mount.get("readOnly")]
+    assert writable == ["models"]
+
+
+def test_the_trainer_is_off_and_has_a_name_for_each_set_of_values() -> None:
+    assert not render(BROKER).all("Job")
+    first = render(ci_values("trainer")).one("Job")
+    second = render(ci_values("trainer"), below("trainer.extraArgs", ["--force"])).one("Job")
+    assert first["metadata"]["name"] != second["metadata"]["name"]
+    assert first["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
