@@ -26,6 +26,7 @@ from benchmarks.decoders.media import Clip
 from benchmarks.report import RESULTS, write
 from benchmarks.service import cached, cost, load
 from benchmarks.service.constants import constants_of
+from benchmarks.service.page import PAGE, page
 from benchmarks.service.stage import Bench, Workers, all_cores, opened
 from benchmarks.service.tables import print_tables
 from worker.capacity import PACKAGED
@@ -142,7 +143,7 @@ def _layout(bench: Bench, workers: int, partitions: int, size: Size) -> dict[str
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for service.json; default: benchmarks/results, and the package's copy of the constants.",
+    help="Folder for service.json; default: benchmarks/results, with the planner's constants and its page.",
 )
 def main(quick: bool, media: Path, out: Path | None) -> None:
     with opened(media.expanduser()) as bench:
@@ -151,7 +152,8 @@ def main(quick: bool, media: Path, out: Path | None) -> None:
     click.echo(f"wrote {write('service', found, out or RESULTS)}")
     if out is None:
         PACKAGED.write_text(json.dumps(found["constants"], indent=1) + "\n")
-        click.echo(f"wrote {PACKAGED}")
+        PAGE.write_text(page())
+        click.echo(f"wrote {PACKAGED} and {PAGE}")
 
 
 if __name__ == "__main__":
