@@ -261,6 +261,79 @@ def requeue(broker: str | None, dry_run: bool, everything: bool, **wanted: Any) 
 
 
 @cli.command()
+@click.option("--uploads-per-day", type=click.FloatRange(min=0, min_open=True), required=True)
+@click.option(
+    "--mean-duration", "mean_duration_s", type=float, required=True, help="Seconds of the mean upload."
+)
+@click.option("--height", type=int, default=720, show_default=True, help="Lines of the pictures.")
+@click.option(
+    "--escalated",
+    "escalated_share",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    help="Share of uploads that go up to the escalation model; of a running fleet: sluice_escalated_uploads.",
+)
+@click.option(
+    "--cached",
+    "cached_share",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Share of uploads whose content was seen before.",
+)
+@click.option(
+    "--peak-factor",
+    type=click.FloatRange(min=1),
+    default=2.0,
+    show_default=True,
+    help="Rate of the busiest hour over that of the day.",
+)
+@click.option(
+    "--headroom",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.3,
+    show_default=True,
+    help="Share of a worker that stays free at the peak.",
+)
+@click.option(
+    "--p99-wait",
+    "p99_wait_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Seconds before its turn that one upload in a hundred may exceed at the peak.",
+)
+@click.option("--cores-per-worker", type=click.IntRange(min=1), help="Default: as measured.")
+@click.option(
+    "--gpu-rates",
+    type=click.FloatRange(min=0, min_open=True),
+    nargs=2,
+    metavar="FILTER ESCALATION",
+    help="A GPU in each worker, and the clips a second of each model that it was measured to score.",
+)
+@click.option("--core-price", type=click.FloatRange(min=0), help="Of a CPU core for an hour.")
+@click.option("--gpu-price", type=click.FloatRange(min=0), help="Of a GPU for an hour.")
+def capacity(
+    headroom: float,
+    p99_wait_s: float,
+    cores_per_worker: int | None,
+    gpu_rates: tuple[float, float] | None,
+    core_price: float | None,
+    gpu_price: float | None,
+    **demand: Any,
+) -> None:
+    """Say how many workers, cores and GPUs a stream of uploads needs, and what they cost at your prices."""
+    from worker.capacity import Demand, GpuRates, Terms
+    from worker.commands.capacity import Prices, describe
+
+    gpu = GpuRates(*gpu_rates) if gpu_rates else None
+    terms = Terms(cores_per_worker, headroom, p99_wait_s, gpu=gpu)
+    for line in describe(Demand(**demand), terms, Prices(core_price, gpu_price)):
+        click.echo(line)
+
+
+@cli.command()
 @click.option("--format", "style", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
 def config(style: str) -> None:
     """Print the effective settings; secrets are masked."""
