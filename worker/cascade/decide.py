@@ -47,14 +47,7 @@ class Outcome:
 def uncertain(policy: Policy, scores: ContentScores) -> Uncertain:
     """The labels whose video probability lies in their band, and the clips that shall go up for them."""
     wanted = _wanted(policy, scores)
-    chosen = _within_budget(wanted, policy.max_escalated_clips)
-    missing = {clip for clip in chosen if not _is_escalated(scores, clip)}
-    labels = tuple(
-        label
-        for label, clips in wanted.items()
-        if missing.intersection(clips) or not chosen.intersection(clips)
-    )
-    return Uncertain(labels, tuple(sorted(missing)))
+    return _unsettled(wanted, _within_budget(wanted, policy.max_escalated_clips), scores)
 
 
 def decide(policy: Policy, scores: ContentScores) -> Outcome:
@@ -66,7 +59,7 @@ def decide(policy: Policy, scores: ContentScores) -> Outcome:
     wanted = _wanted(policy, scores)
     chosen = _within_budget(wanted, policy.max_escalated_clips)
     escalations = tuple(_only(look, chosen, place) for place, look in enumerate(scores.looks))
-    unsettled = uncertain(policy, scores).labels
+    unsettled = _unsettled(wanted, chosen, scores).labels
     judged = [
         _judge(rule, stage, line, widened=rule.label in unsettled)
         for rule in policy.rules
@@ -80,6 +73,19 @@ def decide(policy: Policy, scores: ContentScores) -> Outcome:
         segments=tuple(segment for _, found in judged for segment in found),
         unsettled=unsettled,
     )
+
+
+def _unsettled(
+    wanted: dict[str, tuple[Clip, ...]], chosen: frozenset[Clip], scores: ContentScores
+) -> Uncertain:
+    """Of what is wanted and within the budget, what the escalation has not looked at."""
+    missing = {clip for clip in chosen if not _is_escalated(scores, clip)}
+    labels = tuple(
+        label
+        for label, clips in wanted.items()
+        if missing.intersection(clips) or not chosen.intersection(clips)
+    )
+    return Uncertain(labels, tuple(sorted(missing)))
 
 
 def _wanted(policy: Policy, scores: ContentScores) -> dict[str, tuple[Clip, ...]]:

@@ -15,7 +15,7 @@ from typing import Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from worker.masking import MASK, SECRET_NAME, mask
+from worker.masking import MASK, is_secret, mask
 
 NOISY_LOGGERS = ("kafka", "botocore", "boto3", "urllib3", "httpx", "httpcore", "s3transfer", "libav")
 
@@ -63,7 +63,7 @@ def bound(**context: str) -> AbstractContextManager[None]:
 
 def mask_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """The last step before rendering: tracebacks are text by then, and masked too."""
-    return {key: MASK if SECRET_NAME.search(key) else _masked(value) for key, value in event.items()}
+    return {key: MASK if is_secret(key) else _masked(value) for key, value in event.items()}
 
 
 def _masked(value: object) -> object:
@@ -71,7 +71,7 @@ def _masked(value: object) -> object:
         return mask(value)
     if isinstance(value, Mapping):
         return {
-            key: MASK if isinstance(key, str) and SECRET_NAME.search(key) else _masked(item)
+            key: MASK if isinstance(key, str) and is_secret(key) else _masked(item)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
