@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from tests.fakes.broker import FakeBroker, FakeConsumer, FakeProducer
+from tests.fakes.broker import FakeBroker, FakeConsumer, FakeProducer, FakeTransactions
 from worker.errors import BrokerUnavailable
 from worker.settings import KafkaSettings
 from worker.stream import client
-from worker.stream.types import Consumer, Outgoing, Producer, Record
+from worker.stream.types import Consumer, Outgoing, Producer, Record, Transactions
 
 
 class BrokerUnderTest(Protocol):
@@ -26,6 +26,8 @@ class BrokerUnderTest(Protocol):
     def consumer(self, settings: KafkaSettings) -> Consumer: ...
 
     def producer(self, settings: KafkaSettings) -> Producer: ...
+
+    def transactions(self, settings: KafkaSettings) -> Transactions: ...
 
     def create_topics(self, settings: KafkaSettings, partitions: int) -> None: ...
 
@@ -52,6 +54,9 @@ class RealBroker:
 
     def producer(self, settings: KafkaSettings) -> Producer:
         return client.BrokerProducer(settings)
+
+    def transactions(self, settings: KafkaSettings) -> Transactions:
+        return client.BrokerTransactions(settings)
 
     def create_topics(self, settings: KafkaSettings, partitions: int) -> None:
         client.create_topics(settings, topic_specs(settings, partitions))
@@ -89,6 +94,9 @@ class FakeBrokerUnderTest:
 
     def producer(self, settings: KafkaSettings) -> Producer:
         return FakeProducer(self.broker)
+
+    def transactions(self, settings: KafkaSettings) -> Transactions:
+        return FakeTransactions(self.broker, settings)
 
     def create_topics(self, settings: KafkaSettings, partitions: int) -> None:
         for topic in topic_specs(settings, partitions):

@@ -9,7 +9,7 @@ import hashlib
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
@@ -33,8 +33,10 @@ from worker.media.source import MediaSource
 from worker.messages import ModelVersion, Versions
 from worker.moderation import Model, Moderator
 from worker.settings import CacheSettings, InferenceSettings, KafkaSettings, PolicySettings, Settings
-from worker.stream.client import BrokerConsumer, BrokerProducer, missing_topics
+from worker.stream.client import BrokerConsumer, BrokerProducer, BrokerTransactions, missing_topics
+from worker.stream.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from worker.stream.loop import StreamLoop
+from worker.stream.types import Consumer
 from worker.telemetry.health import Check, HealthServer
 from worker.telemetry.logs import configure_logging
 from worker.telemetry.metrics import Metrics
@@ -227,12 +229,14 @@ def _cache(settings: CacheSettings, clock: Clock, metrics: Metrics) -> ScoreCach
 @contextmanager
 def _stream(settings: Settings, built: Service) -> Iterator[StreamLoop]:
     _require_topics(settings.kafka)
-    attempts = _attempts(settings, built.cache)
-    producer = BrokerProducer(settings.kafka)
-    try:
+    consumer = BrokerConsumer(settings.kafka)
+    with (
+        closing(_attempts(settings, built.cache)) as attempts,
+        _delivery(settings, consumer, built.clock) as delivery,
+    ):
         yield StreamLoop(
-            BrokerConsumer(settings.kafka),
-            producer,
+            consumer,
+            delivery,
             UploadHandler(settings, built.moderator, attempts, built.clock),
             settings.kafka,
             settings.worker,
@@ -240,9 +244,30 @@ def _stream(settings: Settings, built: Service) -> Iterator[StreamLoop]:
             StreamMetrics(built.metrics),
             attempts.release,
         )
+
+
+@contextmanager
+def _delivery(settings: Settings, consumer: Consumer, clock: Clock) -> Iterator[Delivery]:
+    kafka = settings.kafka
+    if kafka.delivery == "at_least_once":
+        producer = BrokerProducer(kafka)
+        try:
+            yield AtLeastOnce(producer, consumer, clock)
+        finally:
+            producer.close(PRODUCER_CLOSE_TIMEOUT_S)
+        return
+    transactions = BrokerTransactions(kafka)
+    try:
+        yield ExactlyOnce(
+            transactions,
+            consumer,
+            clock,
+            interval_s=kafka.transaction_interval_s,
+            timeout_s=kafka.delivery_timeout_s,
+            max_kept_bytes=settings.worker.max_pending_bytes,
+        )
     finally:
-        attempts.close()
-        producer.close(PRODUCER_CLOSE_TIMEOUT_S)
+        transactions.close(PRODUCER_CLOSE_TIMEOUT_S)
 
 
 def _attempts(settings: Settings, cache: ScoreCache) -> Attempts:

@@ -86,6 +86,16 @@ class KafkaSettings(_Group):
     delivery_timeout_s: Seconds = Field(
         60.0, description="a verdict not acknowledged by then stops the worker"
     )
+    delivery: Literal["at_least_once", "exactly_once"] = Field(
+        "at_least_once",
+        description="exactly_once: verdicts and offsets in one transaction, for read_committed consumers",
+    )
+    transaction_interval_s: Seconds = Field(
+        0.1, description="exactly_once: verdicts are collected for this long"
+    )
+    transaction_timeout_s: Seconds = Field(
+        15.0, description="exactly_once: the broker aborts what a dead worker left open after this"
+    )
 
 
 class WorkerSettings(_Group):

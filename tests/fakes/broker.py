@@ -180,6 +180,12 @@ class FakeConsumer:
             self._group.committed.update(offsets)
             self.commits.append(dict(offsets))
 
+    def membership(self) -> object:
+        return self
+
+    def owns(self, at: TopicPartition) -> bool:
+        return self in self._group.members and at in self._positions
+
     def close(self) -> None:
         with self._broker.changed:
             if self not in self._group.members:
@@ -238,5 +244,28 @@ class FakeProducer:
 
     def send(self, record: Outgoing) -> Future[None]:
         return self._broker.append(record)
+
+    def close(self, timeout_s: float) -> None: ...
+
+
+class FakeTransactions:
+    """Implements types.Transactions."""
+
+    def __init__(self, broker: FakeBroker, settings: KafkaSettings) -> None:
+        self._broker = broker
+        self._group = broker.group(settings.group_id)
+
+    def write(
+        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], membership: object
+    ) -> None:
+        assert isinstance(membership, FakeConsumer)
+        with self._broker.changed:
+            if self._broker.down or not all(membership.owns(at) for at in offsets):
+                raise BrokerUnavailable("the group has moved on")
+            if any(self._broker.refuse(record) for record in records):
+                raise PublishFailed("refused")
+            for record in records:
+                self._broker.append(record)
+            self._group.committed.update(offsets)
 
     def close(self, timeout_s: float) -> None: ...

@@ -27,6 +27,7 @@ from worker.messages import Coordinates, Verdict
 from worker.moderation import Moderator
 from worker.settings import KafkaSettings, Settings, WorkerSettings
 from worker.stream import client
+from worker.stream.delivery import AtLeastOnce
 from worker.stream.loop import StreamLoop
 from worker.verdicts import Subject, failed
 
@@ -70,9 +71,10 @@ def main() -> None:
     attempts = Attempts(counts(sys.argv[2]), kafka.group_id, settings.worker.quarantine_after)
     handler = UploadHandler(settings, cast(Moderator, Doomed()), attempts, SystemClock())
     producer = client.BrokerProducer(kafka)
+    consumer = client.BrokerConsumer(kafka)
     loop = StreamLoop(
-        client.BrokerConsumer(kafka),
-        producer,
+        consumer,
+        AtLeastOnce(producer, consumer, SystemClock()),
         handler,
         kafka,
         settings.worker,

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 
+from tests.stream.harness import delivering
 from worker.clock import SystemClock
 from worker.settings import KafkaSettings, WorkerSettings
 from worker.stream import client
@@ -24,12 +25,15 @@ def main() -> None:
         time.sleep(seconds)
         return Answer(Outgoing(settings.verdicts_topic, record.key, b"verdict"))
 
-    producer = client.BrokerProducer(settings)
     worker = WorkerSettings(concurrency=4, max_pending=16)
-    loop = StreamLoop(client.BrokerConsumer(settings), producer, echo, settings, worker, SystemClock())
+    consumer = client.BrokerConsumer(settings)
+    delivery, way_out = delivering(
+        settings, worker, consumer, client.BrokerProducer, client.BrokerTransactions
+    )
+    loop = StreamLoop(consumer, delivery, echo, settings, worker, SystemClock())
     signal.signal(signal.SIGTERM, lambda *_: loop.stop(10.0))
     finished = loop.run()
-    producer.close(2.0)
+    way_out.close(2.0)
     sys.exit(3 if finished.abandoned else 0)
 
 

@@ -11,8 +11,9 @@ from tests.brokers import BrokerUnderTest, wait_for
 from worker.clock import SystemClock
 from worker.errors import UnreadableEvent
 from worker.settings import KafkaSettings, WorkerSettings
+from worker.stream.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from worker.stream.loop import Answer, Finished, StreamLoop
-from worker.stream.types import Consumer, Outgoing, Record
+from worker.stream.types import Consumer, Outgoing, Producer, Record, Transactions
 
 
 class Echo:
@@ -63,16 +64,37 @@ class Running:
         return self.outcome.result(30)
 
 
+def delivering(
+    settings: KafkaSettings,
+    limits: WorkerSettings,
+    consumer: Consumer,
+    producer: Callable[[KafkaSettings], Producer],
+    transactions: Callable[[KafkaSettings], Transactions],
+) -> tuple[Delivery, Producer | Transactions]:
+    """The delivery that the settings ask for, and what is to be closed after it."""
+    if settings.delivery == "at_least_once":
+        sender = producer(settings)
+        return AtLeastOnce(sender, consumer, SystemClock()), sender
+    writer = transactions(settings)
+    delivery = ExactlyOnce(
+        writer,
+        consumer,
+        SystemClock(),
+        interval_s=settings.transaction_interval_s,
+        timeout_s=settings.delivery_timeout_s,
+        max_kept_bytes=limits.max_pending_bytes,
+    )
+    return delivery, writer
+
+
 @contextmanager
 def running(
     broker: BrokerUnderTest, settings: KafkaSettings, handler: Echo, **worker: int | float
 ) -> Iterator[Running]:
     consumer = broker.consumer(settings)
-    producer = broker.producer(settings)
-    defaults: dict[str, int | float] = {"concurrency": 4, "max_pending": 8}
-    loop = StreamLoop(
-        consumer, producer, handler, settings, WorkerSettings.model_validate(defaults | worker), SystemClock()
-    )
+    limits = WorkerSettings.model_validate({"concurrency": 4, "max_pending": 8} | worker)
+    delivery, way_out = delivering(settings, limits, consumer, broker.producer, broker.transactions)
+    loop = StreamLoop(consumer, delivery, handler, settings, limits, SystemClock())
     run = Running(loop, consumer)
     try:
         yield run
@@ -80,4 +102,4 @@ def running(
         handler.release()
         loop.stop(0.0)
         wait_for(run.outcome.done, 20, "the loop ends")
-        producer.close(2)
+        way_out.close(2)

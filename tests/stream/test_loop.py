@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 
 import pytest
 
 from tests.brokers import FakeBrokerUnderTest, publish, wait_for
+from tests.fakes.broker import FakeTransactions
 from tests.stream.harness import Echo, running
 from worker.errors import PublishFailed, SessionBroken, SystemicFailures
 from worker.settings import KafkaSettings
@@ -21,9 +23,9 @@ def under_test() -> FakeBrokerUnderTest:
     return FakeBrokerUnderTest()
 
 
-@pytest.fixture
-def settings(under_test: FakeBrokerUnderTest) -> KafkaSettings:
-    settings = under_test.settings()
+@pytest.fixture(params=["at_least_once", "exactly_once"])
+def settings(under_test: FakeBrokerUnderTest, request: pytest.FixtureRequest) -> KafkaSettings:
+    settings = under_test.settings().model_copy(update={"delivery": request.param})
     under_test.create_topics(settings, partitions=1)
     return settings
 
@@ -67,14 +69,17 @@ def test_only_the_finished_prefix_is_committed(
     upload(under_test, settings, "a", "slow", "b", "c")
     echo.hold("slow")
     with running(under_test, settings, echo):
-        wait_for(lambda: len(verdicts(under_test, settings)) == 3, 10, "the others are answered")
+        early = 3 if settings.delivery == "at_least_once" else 1  # with the offsets, or not at all
+        wait_for(lambda: len(verdicts(under_test, settings)) == early, 10, "the others are answered")
         wait_for(lambda: committed(under_test, settings) == 1, 10, "the first is committed")
         time.sleep(0.2)
         assert committed(under_test, settings) == 1
+        assert len(verdicts(under_test, settings)) == early
         echo.release("slow")
         wait_for(lambda: committed(under_test, settings) == 4, 10, "all are committed")
 
 
+@pytest.mark.parametrize("settings", ["at_least_once"], indirect=True)
 def test_nothing_is_committed_before_it_is_acknowledged(
     under_test: FakeBrokerUnderTest, settings: KafkaSettings, echo: Echo
 ) -> None:
@@ -279,10 +284,17 @@ def test_a_producer_that_blocks_does_not_block_the_polling(
             time.sleep(1.0)
             return under_test.broker.append(record)
 
+        def write(
+            self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], membership: object
+        ) -> None:
+            time.sleep(1.0)
+            FakeTransactions(under_test.broker, settings).write(records, offsets, membership)
+
         def close(self, timeout_s: float) -> None: ...
 
     upload(under_test, settings, "a")
     under_test.producer = lambda settings: Blocking()  # type: ignore[method-assign]
+    under_test.transactions = lambda settings: Blocking()  # type: ignore[method-assign]
     with running(under_test, settings, echo) as run:
         wait_for(lambda: run.loop.health().oldest_unacknowledged_s > 0.3, 10, "the send hangs")
         assert run.loop.health().last_poll_age_s < 0.3

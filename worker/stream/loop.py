@@ -3,9 +3,12 @@
 The caller's thread owns the consumer and does nothing that takes long. Records are answered on the
 threads of the workbench. The order that nothing may change:
 
-    1. the answer is acknowledged by the broker        Workbench._publish
-    2. the record is marked as done                    StreamLoop._settle
-    3. the finished prefix of its partition is committed   StreamLoop._commit
+    1. the answer is on its way                            Delivery.publish
+    2. the record is marked as done                        StreamLoop._settle
+    3. the finished prefix of its partition is committed   Delivery.commit
+
+What lies between 1. and 2. is the delivery's own (worker/stream/delivery.py): with at-least-once the
+acknowledgement of the broker, with exactly-once nothing, since answer and offset go out together in 3.
 
 Backpressure: when as much is pending as may be, partitions are paused and polling goes on.
 """
@@ -20,11 +23,11 @@ import structlog
 from worker.clock import Clock, Deadline
 from worker.errors import BrokerUnavailable, SluiceError
 from worker.settings import KafkaSettings, WorkerSettings
+from worker.stream.delivery import Delivery
 from worker.stream.failures import FailureWindow
-from worker.stream.ownership import Ownership
 from worker.stream.room import size_bytes
 from worker.stream.telemetry import SilentTelemetry, StreamTelemetry
-from worker.stream.types import Consumer, Producer, Record, TopicPartition, Unreadable
+from worker.stream.types import Consumer, Record, TopicPartition, Unreadable
 from worker.stream.work import Answer, Fate, Handler, Job, Outcome, Workbench
 
 __all__ = ["Answer", "Finished", "Handler", "LoopHealth", "StreamLoop"]
@@ -32,7 +35,8 @@ __all__ = ["Answer", "Finished", "Handler", "LoopHealth", "StreamLoop"]
 IDLE_POLL_S = 0.1
 BUSY_POLL_S = 0.02  # while something is pending: acknowledgements wait for the poll to return
 FULL_WAIT_S = 0.05
-COMMIT_RETRY_S = 1.0
+POLL_RETRY_S = 1.0
+LAST_COMMIT_S = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +65,7 @@ class StreamLoop:
     def __init__(
         self,
         consumer: Consumer,
-        producer: Producer,
+        delivery: Delivery,
         handler: Handler,
         kafka: KafkaSettings,
         worker: WorkerSettings,
@@ -75,14 +79,14 @@ class StreamLoop:
         self._worker = worker
         self._clock = clock
         self._telemetry = telemetry or SilentTelemetry()
-        self._ownership = Ownership()
+        self._delivery = delivery
+        self._ownership = delivery.ownership
         self._taken_away = taken_away
         self._bench = Workbench(
             handler,
-            producer,
+            self._delivery.publish,
             self._ownership.owns,
             FailureWindow(worker.failure_window, worker.failure_share),
-            clock,
             kafka.dead_letters_topic,
             kafka.dead_letter_max_bytes,
             worker.concurrency,
@@ -94,7 +98,6 @@ class StreamLoop:
         self._fatal: BaseException | None = None
         self._stop: Deadline | None = None
         self._last_poll_s = clock.monotonic_s()
-        self._commit_after_s = self._last_poll_s
 
     def run(self) -> Finished:
         """Blocks until ``stop``. Raises what made it stop otherwise, with nothing of that committed."""
@@ -116,11 +119,10 @@ class StreamLoop:
     def health(self) -> LoopHealth:
         """Callable from any thread."""
         now_s = self._clock.monotonic_s()
-        sent = [job.sent_s for job in list(self._pending.values()) if job.sent_s is not None]
         return LoopHealth(
             last_poll_age_s=now_s - self._last_poll_s,
             joined=self._joined,
-            oldest_unacknowledged_s=now_s - min(sent) if sent else 0.0,
+            oldest_unacknowledged_s=self._delivery.unacknowledged_s(),
             pending=len(self._pending),
         )
 
@@ -142,7 +144,7 @@ class StreamLoop:
     @property
     def _full(self) -> bool:
         too_large = bool(self._pending) and self._pending_bytes >= self._worker.max_pending_bytes
-        return too_large or len(self._pending) >= self._worker.max_pending
+        return too_large or len(self._pending) >= self._worker.max_pending or self._delivery.is_full()
 
     @property
     def _free(self) -> int:
@@ -154,7 +156,7 @@ class StreamLoop:
         except BrokerUnavailable as error:
             log.warning("poll_failed", error=str(error))
             self._telemetry.poll_failed()
-            self._settle(COMMIT_RETRY_S)
+            self._settle(POLL_RETRY_S)
             return []
         self._last_poll_s = self._clock.monotonic_s()
         self._joined = self._consumer.joined()
@@ -186,31 +188,28 @@ class StreamLoop:
                 self._fatal = self._fatal or outcome.error
             elif outcome.fate is Fate.ABANDONED:
                 self._telemetry.abandoned()
-            else:  # 1. acknowledged
+            else:
                 self._ownership.done(job.ticket)  # 2. done
                 self._tell(outcome)
         self._telemetry.pending(len(self._pending), self._pending_bytes)
 
     def _commit(self) -> None:
-        offsets = self._ownership.committable()
-        if not offsets or self._clock.monotonic_s() < self._commit_after_s:
-            return
         try:
-            self._consumer.commit(offsets)  # 3. committed
-        except BrokerUnavailable as error:  # nothing is lost: the same offsets, or later ones, come again
+            offsets = self._delivery.commit()  # 3. committed
+        except BrokerUnavailable as error:
             log.warning("commit_failed", error=str(error))
             self._telemetry.commit_failed()
-            self._commit_after_s = self._clock.monotonic_s() + COMMIT_RETRY_S
             return
-        self._ownership.committed(offsets)
-        self._telemetry.committed(offsets)
+        if offsets:
+            self._telemetry.committed(offsets)
+        self._telemetry.kept(self._delivery.kept())
 
     # The end.
 
     def _drain(self, deadline: Deadline) -> None:
         """Stop admitting; finish what was admitted while there is time; the group still counts on us."""
         log.info("stopping", pending=len(self._pending), drain_timeout_s=round(deadline.remaining_s, 1))
-        while self._pending and not deadline.passed:
+        while (self._pending or not self._delivery.is_idle()) and not deadline.passed:
             self._pause()
             self._poll(0.0, 1)  # what it returns is not admitted and so not committed
             self._settle(min(FULL_WAIT_S, deadline.remaining_s))
@@ -221,8 +220,7 @@ class StreamLoop:
         self._take_in(0.0)
         abandoned = len(self._pending)
         try:
-            self._commit_after_s = self._clock.monotonic_s()
-            self._commit()
+            self._telemetry.committed(self._delivery.finish(LAST_COMMIT_S))
         except SluiceError as error:
             log.warning("last_commit_failed", error=str(error))
         self._ownership.abandon()

@@ -16,7 +16,9 @@ log = structlog.get_logger(__name__)
 class Ownership:
     """Implements types.RebalanceListener. Every method returns at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, commits_when_revoked: bool) -> None:
+        """``commits_when_revoked``: finished offsets are committed as their partition goes."""
+        self._commits_when_revoked = commits_when_revoked
         self._lock = threading.Lock()
         self._tracker = OffsetTracker()
         self._ours: set[TopicPartition] = set()
@@ -34,7 +36,7 @@ class Ownership:
             self._ours -= partitions
             self._gone |= partitions
         log.info("partitions_revoked", partitions=_names(partitions))
-        return finished
+        return finished if self._commits_when_revoked else {}
 
     def lost(self, partitions: frozenset[TopicPartition]) -> None:
         with self._lock:

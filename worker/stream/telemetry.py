@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from worker.stream.delivery import Kept
 from worker.stream.types import TopicPartition
 
 
@@ -31,6 +32,10 @@ class StreamTelemetry(Protocol):
 
     def commit_failed(self) -> None: ...
 
+    def kept(self, kept: Kept) -> None:
+        """Answers that wait for a record before them, or for their transaction."""
+        ...
+
     def poll_failed(self) -> None: ...
 
     def assigned(self, partitions: int) -> None: ...
@@ -54,6 +59,8 @@ class SilentTelemetry:
     def committed(self, offsets: Mapping[TopicPartition, int]) -> None: ...
 
     def commit_failed(self) -> None: ...
+
+    def kept(self, kept: Kept) -> None: ...
 
     def poll_failed(self) -> None: ...
 

@@ -114,6 +114,10 @@ class Consumer(Protocol):
         BrokerUnavailable when it has not (try again, unless the partition is lost meanwhile)."""
         ...
 
+    def membership(self) -> object:
+        """Which member of which generation of the group this is, for Transactions.write."""
+        ...
+
     def close(self) -> None:
         """Leave the group at once. Commits nothing."""
         ...
@@ -124,6 +128,22 @@ class Producer(Protocol):
 
     def send(self, record: Outgoing) -> Future[None]:
         """Never blocks for long. The future fails with PublishFailed."""
+        ...
+
+    def close(self, timeout_s: float) -> None: ...
+
+
+class Transactions(Protocol):
+    """Used by one thread at a time."""
+
+    def write(
+        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], membership: object
+    ) -> None:
+        """Write the records and commit the offsets, both or neither. Returns when it is done.
+
+        Raises BrokerUnavailable when neither happened because the group has moved on from ``membership``,
+        PublishFailed when it is not known what happened, or the broker did not take it in time.
+        """
         ...
 
     def close(self, timeout_s: float) -> None: ...

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
 from queue import Empty, SimpleQueue
 
-from worker.clock import Clock
 from worker.errors import SystemicFailures, UnreadableEvent
 from worker.stream import dead_letter
+from worker.stream.delivery import Settled
 from worker.stream.failures import FailureWindow
 from worker.stream.offsets import Ticket
-from worker.stream.types import Outgoing, Producer, Record, Unreadable
+from worker.stream.types import Outgoing, Record, Unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,10 @@ class Job:
     item: Record | Unreadable
     size_bytes: int
     admitted_s: float
-    sent_s: float | None = None  # set when its answer is handed to the producer
 
 
 class Fate(Enum):
-    ACKNOWLEDGED = "acknowledged"
+    DONE = "done"  # its answer is out, or goes out with its offset
     ABANDONED = "abandoned"  # its partition is no longer ours
     FAILED = "failed"  # the worker must stop
 
@@ -64,10 +63,9 @@ class _Letter:
 @dataclass(slots=True)
 class Workbench:
     handler: Handler
-    producer: Producer
+    publish: Callable[[Ticket, Outgoing, Settled], None]
     owns: Callable[[Ticket], bool]
     window: FailureWindow
-    clock: Clock
     dead_letters_topic: str
     dead_letter_max_bytes: int
     concurrency: int
@@ -135,12 +133,8 @@ class Workbench:
                 )
 
     def _publish(self, job: Job, letter: _Letter) -> None:
-        job.sent_s = self.clock.monotonic_s()
-        sent = self.producer.send(letter.record)  # 1. acknowledged; 2. and 3. are the loop's
-
-        def report(future: Future[None]) -> None:
-            error = future.exception()
-            fate = Fate.ACKNOWLEDGED if error is None else Fate.FAILED
+        def settled(error: BaseException | None) -> None:
+            fate = Fate.DONE if error is None else Fate.FAILED
             self.outcomes.put(Outcome(job, fate, error, letter.reason))
 
-        sent.add_done_callback(report)
+        self.publish(job.ticket, letter.record, settled)  # 1.; 2. and 3. are the loop's

@@ -148,6 +148,17 @@ class Metrics:
             ("request",),
             registry=self.registry,
         )
+        self._kept = Gauge(
+            "sluice_answers_kept",
+            "With exactly_once: answers that wait for a record before them, or for their transaction.",
+            registry=self.registry,
+        )
+        self._kept_s = Gauge(
+            "sluice_answers_kept_seconds",
+            "Age of the oldest of them. Long: one slow upload holds up its partition; lower "
+            "`worker.upload_timeout_s`, or use more partitions.",
+            registry=self.registry,
+        )
         self._paused = Gauge(
             "sluice_consumer_paused",
             "1 while reading is paused because `worker.max_pending` uploads are in flight.",
@@ -205,6 +216,10 @@ class Metrics:
     def pending(self, records: int, size_bytes: int) -> None:
         self._pending.set(records)
         self._pending_bytes.set(size_bytes)
+
+    def answers_kept(self, answers: int, oldest_s: float) -> None:
+        self._kept.set(answers)
+        self._kept_s.set(oldest_s)
 
     def assigned(self, partitions: int) -> None:
         self._partitions.set(partitions)

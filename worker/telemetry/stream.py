@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from worker.stream.delivery import Kept
 from worker.stream.types import TopicPartition
 from worker.telemetry.metrics import Metrics
 
@@ -37,6 +38,9 @@ class StreamMetrics:
 
     def commit_failed(self) -> None:
         self._metrics.broker_failed("commit")
+
+    def kept(self, kept: Kept) -> None:
+        self._metrics.answers_kept(kept.answers, kept.oldest_s)
 
     def poll_failed(self) -> None:
         self._metrics.broker_failed("poll")

@@ -9,6 +9,7 @@ What is particular to kafka-python 3.0 and handled here:
 - What was read ahead of a partition that then was paused may never be handed out: see `records.read`.
 - Without the `crc32c` package a large record takes seconds of CPU time: refuse to start.
 - The producer bounds nothing in memory: bytes in flight are bounded here.
+- A transaction that is begun while the one before still ends sleeps for `retry_backoff_ms`, twice.
 - The embedded broker counts batches where it should count records: its end offsets are too low.
 """
 
@@ -31,10 +32,12 @@ from worker.stream.client.topics import (
     delete_before,
     missing_topics,
 )
+from worker.stream.client.transactions import BrokerTransactions
 
 __all__ = [
     "BrokerConsumer",
     "BrokerProducer",
+    "BrokerTransactions",
     "Lookup",
     "Tail",
     "TopicSpec",

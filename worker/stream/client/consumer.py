@@ -72,6 +72,9 @@ class BrokerConsumer:
         except Exception as error:
             raise translated(error) from error
 
+    def membership(self) -> object:
+        return self._consumer.group_metadata()
+
     def _rebalancing(self) -> bool:
         """The client drops a join that ends while nobody is inside `poll`, and then joins again; or, where
         it joined because partitions changed, forgets to: no heartbeats, no partitions, for ever. So one
