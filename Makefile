@@ -90,6 +90,10 @@ lock: ## Write requirements/*.txt from pyproject.toml
 	$(LOCK) pyproject.toml --extra cpu --extra demo --extra dev --extra trainer --extra index -c requirements/worker-cpu.txt \
 		--override requirements/without-torch.txt -o requirements/dev.txt
 	$(LOCK) pyproject.toml --extra models -c requirements/dev.txt -o requirements/models.txt
+	$(LOCK) pyproject.toml --extra cpu -c requirements/worker-cpu.txt -o requirements/image-cpu.txt
+	$(LOCK) pyproject.toml requirements/cuda.in --extra gpu -c requirements/worker-gpu.txt -o requirements/image-gpu.txt
+	$(LOCK) pyproject.toml --extra cpu --extra trainer -c requirements/dev.txt --override requirements/without-torch.txt \
+		-o requirements/image-trainer.txt
 
 .PHONY: clean
 clean: ## Remove the virtual environment and caches
