@@ -80,13 +80,13 @@ def _percentiles(values: Sequence[float]) -> dict[str, float]:
     return {f"p{p}": round(float(np.percentile(values, p)), 1) for p in PERCENTILES}
 
 
+def in_turn(place: int, share: float) -> bool:
+    """Whether the upload at this place belongs to a share that lies evenly between the others."""
+    return int((place + 1) * share + 1e-9) > int(place * share + 1e-9)
+
+
 def _mixed(files: Files, escalated_share: float) -> list[tuple[Path, dict[str, str]]]:
-    """The escalated ones evenly between the others."""
-
-    def turn(place: int) -> int:
-        return int(place * escalated_share + 1e-9)
-
     return [
-        (file, {"policy": ESCALATED} if turn(place + 1) > turn(place) else {})
+        (file, {"policy": ESCALATED} if in_turn(place, escalated_share) else {})
         for place, file in enumerate(files)
     ]
