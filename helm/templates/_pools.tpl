@@ -25,6 +25,10 @@ release's settings with the pool's. Every template of a pool begins with it.
 {{- if and .pool.gpu.enabled (eq $settings.inference.provider "auto") -}}
   {{- $_ := set $settings.inference "provider" "cuda" -}}
 {{- end -}}
+{{- /* Counts of uploads that killed a worker: this folder outlives the container, and ends with the pod. */ -}}
+{{- if not $settings.worker.state_dir -}}
+  {{- $_ := set $settings.worker "state_dir" "/tmp/state" -}}
+{{- end -}}
 {{- if $values.models.existingClaim -}}
   {{- $_ := set $settings.inference "models_dir" "/models" -}}
 {{- end -}}

@@ -53,6 +53,7 @@ def test_every_secret_can_come_from_a_secret_and_nothing_else() -> None:
 def test_the_chart_s_defaults_are_the_worker_s(start: Any) -> None:
     expected = Settings.model_construct().model_dump()
     expected["kafka"]["bootstrap_servers"] = "kafka:9092"
+    expected["worker"]["state_dir"] = Path("/tmp/state")
     assert start(render(BROKER).variables()).model_dump() == expected
 
 
