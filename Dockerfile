@@ -13,10 +13,15 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/apt /var/log/dpkg.log \
     && groupadd --gid 10001 sluice \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin sluice
+
+FROM base AS runtime
 ENV PATH=/opt/sluice/bin:$PATH \
     HOME=/tmp \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+WORKDIR /tmp
+ENTRYPOINT ["/usr/bin/tini", "--", "sluice"]
 
 # An empty environment that the base's pip fills: the result has no pip of its own.
 FROM base AS build
@@ -24,14 +29,15 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 RUN python3 -m venv --without-pip /opt/sluice
 
-# Our code as a wheel. Dependencies come from the locks below, so a change of code rebuilds only this.
-FROM build AS wheel
+# Our code, in an environment of its own that is laid over that of the dependencies: both lie in /opt/sluice,
+# and a change of code makes only this layer anew.
+FROM build AS code
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY models models
 COPY trainer trainer
 COPY worker worker
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python3 -m pip wheel --quiet --no-deps --wheel-dir /wheels .
+    python3 -m pip --python /opt/sluice/bin/python install --quiet --no-deps .
 
 FROM build AS packages-cpu
 COPY requirements/image-cpu.txt ./
@@ -60,10 +66,9 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -r torch.txt \
     && python3 -m pip --python /opt/sluice/bin/python install --quiet --require-hashes -r image-trainer.txt
 
-FROM base AS worker-cpu
+FROM runtime AS worker-cpu
 COPY --from=packages-cpu /opt/sluice /opt/sluice
-RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
-    python3 -m pip --python /opt/sluice/bin/python install --quiet --no-cache-dir --no-deps --no-index /wheels/*.whl
+COPY --from=code /opt/sluice /opt/sluice
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="sluice worker (cpu)" \
@@ -71,16 +76,12 @@ LABEL org.opencontainers.image.title="sluice worker (cpu)" \
     org.opencontainers.image.licenses="Apache-2.0" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
-USER 10001:10001
-WORKDIR /tmp
 EXPOSE 9464
-ENTRYPOINT ["/usr/bin/tini", "--", "sluice"]
 CMD ["worker"]
 
-FROM base AS worker-gpu
+FROM runtime AS worker-gpu
 COPY --from=packages-gpu /opt/sluice /opt/sluice
-RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
-    python3 -m pip --python /opt/sluice/bin/python install --quiet --no-cache-dir --no-deps --no-index /wheels/*.whl
+COPY --from=code /opt/sluice /opt/sluice
 ENV LD_LIBRARY_PATH=/opt/sluice/site-packages/nvidia/cu13/lib:/opt/sluice/site-packages/nvidia/cudnn/lib:/opt/sluice/site-packages/tensorrt_libs \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
@@ -92,16 +93,12 @@ LABEL org.opencontainers.image.title="sluice worker (gpu)" \
     org.opencontainers.image.licenses="Apache-2.0 AND LicenseRef-NVIDIA-CUDA-EULA" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
-USER 10001:10001
-WORKDIR /tmp
 EXPOSE 9464
-ENTRYPOINT ["/usr/bin/tini", "--", "sluice"]
 CMD ["worker"]
 
-FROM base AS trainer
+FROM runtime AS trainer
 COPY --from=packages-trainer /opt/sluice /opt/sluice
-RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
-    python3 -m pip --python /opt/sluice/bin/python install --quiet --no-cache-dir --no-deps --no-index /wheels/*.whl
+COPY --from=code /opt/sluice /opt/sluice
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="sluice trainer" \
@@ -109,7 +106,4 @@ LABEL org.opencontainers.image.title="sluice trainer" \
     org.opencontainers.image.licenses="Apache-2.0" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
-USER 10001:10001
-WORKDIR /tmp
-ENTRYPOINT ["/usr/bin/tini", "--", "sluice"]
 CMD ["train", "--help"]
