@@ -35,7 +35,7 @@ from worker.settings import InferenceSettings
 BASE = Clip()
 ESCALATED_SHARE = 0.1
 SHARES_OF_CAPACITY = (0.5, 0.8, 1.0)
-MIN_PACED = 8  # uploads, below which percentiles say nothing
+MIN_PACED = 20  # uploads, of which two are escalated
 
 
 @dataclass(frozen=True)

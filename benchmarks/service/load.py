@@ -13,6 +13,7 @@ from benchmarks.service.stage import ESCALATED, Answered, Workers
 from benchmarks.service.usage import Usage
 
 PERCENTILES = (50, 95, 99)
+FEW = 12  # uploads, whose rate is that of the whole run
 EDGE = 0.1  # share of the verdicts at either end of a run that its rate leaves out
 
 Files = Sequence[Path]
@@ -25,7 +26,8 @@ def saturated(workers: Workers, files: Files, escalated_share: float = 0.0, **ev
     ids = [workers.publish(file, **event, **policy) for file, policy in _mixed(files, escalated_share)]
     answers = workers.judged(ids)
     took_s = time.monotonic() - begun_s
-    return figures(answers, workers.usage() - before, rate_per_s(answers), took_s)
+    per_s = rate_per_s(answers) if len(answers) >= FEW else len(answers) / took_s
+    return figures(answers, workers.usage() - before, per_s, took_s)
 
 
 def paced(

@@ -15,7 +15,7 @@ import click
 from benchmarks.report import RESULTS
 from benchmarks.service.tables import Table, tables
 from trainer.zoo.table import filled
-from worker.capacity import DAY_S, Constants, Demand, Terms, plan
+from worker.capacity import DAY_S, Constants, Demand, Terms, plan, upload_cost
 
 PAGE = Path(__file__).parents[2] / "docs" / "capacity.md"
 HOUR_S = 3600.0
@@ -27,8 +27,20 @@ def page() -> str:
     """docs/capacity.md as the committed results have it."""
     found = json.loads((RESULTS / "service.json").read_text())
     constants = Constants.model_validate(found["constants"])
-    made = [*tables(found), _million(constants), _flood(constants)]
+    made = [*tables(found), _parts(constants), _million(constants), _flood(constants)]
     return filled(PAGE.read_text(), {table.name: table.in_markdown() for table in made})
+
+
+def _parts(constants: Constants) -> Table:
+    """Of an upload of the capacity's table that is not escalated."""
+    cost = upload_cost(constants, replace(MILLION, escalated_share=0.0))
+    parts = {
+        "decoding": cost.decoder_cpu_s,
+        "the filter": cost.model_cpu_s,
+        "the rest: fetch, digest, Kafka, Python": cost.python_cpu_s,
+    }
+    rows = [[name, f"{cpu_s:.4f}", f"{cpu_s / cost.cpu_s:.0%}"] for name, cpu_s in parts.items()]
+    return Table("service-parts", "CPU seconds of an upload, by part", ["", "CPU s", "share"], rows)
 
 
 def _million(constants: Constants) -> Table:
