@@ -88,17 +88,17 @@ def test_clips_move_and_half_of_them_sound() -> None:
 
 def test_load_through_an_engine() -> None:
     def slowly(inputs: Inputs) -> None:
-        time.sleep(0.004)
+        time.sleep(0.02)
 
     runners = [Scripted(spec(), slowly) for _ in range(2)]
     inputs = Inputs(clips(*range(16)))
-    one = saturated_clips_per_s(runners[:1], inputs, 8, 0.2)
-    two = saturated_clips_per_s(runners, inputs, 8, 0.2)
-    assert 0 < one <= 8 / 0.004
+    one = saturated_clips_per_s(runners[:1], inputs, 8, 0.4)
+    two = saturated_clips_per_s(runners, inputs, 8, 0.4)
+    assert 0 < one <= 8 / 0.02
     assert two > 1.2 * one  # twice, on a machine with nothing else to do
-    times_ms = latencies_ms(runners, inputs, 8, 0.2 * two, 0.2)
+    times_ms = latencies_ms(runners, inputs, 8, 0.2 * two, 0.4)
     assert times_ms
-    assert min(times_ms) >= 4
+    assert min(times_ms) >= 20
 
 
 def test_no_video_decoder_and_no_torch_are_imported() -> None:

@@ -54,6 +54,10 @@ class Buffers:
         ]
         return parts[0] if len(parts) == 1 else [np.concatenate(each) for each in zip(*parts, strict=True)]
 
+    def compute(self, clips: int) -> None:
+        """The network alone, on what lies on the device: for measuring it without the way there and back."""
+        self._by_size[fitting(clips, self._sizes)].compute()
+
     def _part(self, feed: Feed) -> list[npt.NDArray[np.float32]]:
         clips = len(feed["clips"])
         size = fitting(clips, self._sizes)
@@ -94,5 +98,8 @@ class _Bound:
     def run(self) -> list[npt.NDArray[np.float32]]:
         for name, value in self._inputs.items():
             value.update_inplace(self._staged[name])
-        self._session.run_with_iobinding(self._binding, self._options)
+        self.compute()
         return [np.array(value.numpy()) for value in self._outputs]
+
+    def compute(self) -> None:
+        self._session.run_with_iobinding(self._binding, self._options)

@@ -111,6 +111,13 @@ class Session:
                 raise ValueError(f"{name} {values.shape} must be finite and have shape {(len(inputs), size)}")
         return Output(*found)
 
+    def compute(self, clips: int) -> None:
+        """The network alone, on what lies where it runs: for measuring it."""
+        if self._thread is not None:
+            self._thread.call(self._buffers.compute, clips)
+        else:
+            self.run(blank_inputs(self._spec, clips))
+
     def close(self) -> None:
         """End the session's thread, if it has one."""
         if self._thread is not None:
