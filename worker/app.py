@@ -25,7 +25,7 @@ from worker.errors import SettingsError, SluiceError
 from worker.handler import UploadHandler
 from worker.inference.batcher import BatchPolicy
 from worker.inference.engine import Engine
-from worker.inference.providers import GpuOptions
+from worker.inference.providers import GpuOptions, most_clips
 from worker.inference.registry import find_artifact
 from worker.inference.session import Session, open_session
 from worker.media.pool import DecodePool
@@ -144,7 +144,7 @@ def _engine(
 ) -> Engine:
     engine = Engine(
         sessions[0],
-        BatchPolicy(settings.max_batch_clips, settings.max_batch_delay_s),
+        BatchPolicy(_most_clips(sessions[0], settings), settings.max_batch_delay_s),
         clock,
         queue_clips=settings.queue_clips,
         run_timeout_s=settings.engine_timeout_s,
@@ -177,7 +177,7 @@ def _session(reference: str, variant: str, settings: InferenceSettings) -> Sessi
         threads=settings.threads,
         gpu=GpuOptions(settings.max_batch_clips, settings.cuda_graphs, settings.engine_cache_dir),
     )
-    warmth = session.warm_up(settings.max_batch_clips)
+    warmth = session.warm_up(_most_clips(session, settings))
     log.info(
         "model_loaded",
         model=artifact.reference,
@@ -186,6 +186,10 @@ def _session(reference: str, variant: str, settings: InferenceSettings) -> Sessi
         warm_up_s=round(warmth.total_s, 2),
     )
     return session
+
+
+def _most_clips(session: Session, settings: InferenceSettings) -> int:
+    return most_clips(session.provider, session.spec, settings.max_batch_clips)
 
 
 def _version(session: Session) -> ModelVersion:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from models.spec import VideoInput
 from tests.inference.tiny import spec
 from worker.inference.providers import (
     Chain,
@@ -14,6 +15,7 @@ from worker.inference.providers import (
     chain,
     fitting,
     input_shapes,
+    most_clips,
 )
 
 SHAPES = {"clips": (2, 16, 16, 3), "has_audio": ()}
@@ -123,3 +125,18 @@ def test_inputs_of_a_specification() -> None:
 def test_engines_of_other_weights_or_runtimes_lie_elsewhere() -> None:
     folder = cache_folder(Path("/cache"), "ab" * 32, "1.31.1")
     assert folder == Path("/cache/onnxruntime-1.31.1/abababababababab")
+
+
+@pytest.mark.parametrize(
+    ("provider", "frames", "side", "clips"),
+    [
+        ("openvino", 8, 224, 8),
+        ("openvino", 24, 256, 1),
+        ("cpu", 24, 256, 1),
+        ("cuda", 24, 256, 8),
+        ("tensorrt", 24, 256, 8),
+    ],
+)
+def test_a_cpu_takes_large_clips_one_at_a_time(provider: str, frames: int, side: int, clips: int) -> None:
+    video = VideoInput(frames=frames, frame_rate_hz=10, height=side, width=side)
+    assert most_clips(provider, spec(video=video), 8) == clips

@@ -24,6 +24,7 @@ PROVIDERS = {
     "cpu": "CPUExecutionProvider",
 }
 ON_GPU = frozenset({"tensorrt", "cuda"})
+LARGE_CLIP_PIXELS = 1_000_000  # of all its frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,16 @@ class GpuOptions:
     max_batch_clips: int = 8  # largest batch: buffers and TensorRT's shapes are made for it
     cuda_graphs: bool = True  # on ``cuda``: kernels of a batch size are recorded once and replayed
     cache_dir: Path | None = None  # TensorRT's engines and timings; None: built again at each start
+
+
+def most_clips(provider: str, spec: ModelSpec, max_batch_clips: int) -> int:
+    """Clips of one run of a model, at most ``max_batch_clips``; of large clips a CPU takes one at a time.
+
+    Measured with OpenVINO and the escalation model (clips of 24 x 256 x 256): eight at a time keep 1.7 GB
+    more than one, for as long as the process lives, and take about a tenth less CPU time each.
+    """
+    pixels = spec.video.frames * spec.video.height * spec.video.width
+    return 1 if provider not in ON_GPU and pixels > LARGE_CLIP_PIXELS else max_batch_clips
 
 
 def candidates(available: Iterable[str]) -> tuple[str, ...]:
