@@ -25,6 +25,7 @@ class Group:
     members: list[FakeConsumer] = field(default_factory=list)
     committed: dict[TopicPartition, int] = field(default_factory=dict)
     target: dict[TopicPartition, FakeConsumer] = field(default_factory=dict)
+    generation: int = 0
 
 
 class FakeBroker:
@@ -76,6 +77,7 @@ class FakeBroker:
 
     def rebalance(self, group: Group, topic: str) -> None:
         """Give each partition to a member, moving as few as possible."""
+        group.generation += 1
         partitions = sorted(at for at in self.logs if at.topic == topic)
         quota = math.ceil(len(partitions) / max(1, len(group.members)))
         count = {id(member): 0 for member in group.members}
@@ -142,6 +144,7 @@ class FakeConsumer:
         self._listener: RebalanceListener | None = None
         self._positions: dict[TopicPartition, int] = {}
         self._paused: set[TopicPartition] = set()
+        self._generation = 0
 
     def subscribe(self, topics: Sequence[str], listener: RebalanceListener) -> None:
         (self._topic,) = topics
@@ -181,10 +184,7 @@ class FakeConsumer:
             self.commits.append(dict(offsets))
 
     def membership(self) -> object:
-        return self
-
-    def owns(self, at: TopicPartition) -> bool:
-        return self in self._group.members and at in self._positions
+        return (self, self._generation)
 
     def close(self) -> None:
         with self._broker.changed:
@@ -209,6 +209,7 @@ class FakeConsumer:
         self._broker.expel(self._group, self._topic)
 
     def _follow_the_target(self) -> None:
+        self._generation = self._group.generation
         mine = {at for at, member in self._group.target.items() if member is self}
         self._let_go(frozenset(self._positions) - mine)
         others = {at for m in self._group.members if m is not self for at in m._positions}
@@ -258,9 +259,9 @@ class FakeTransactions:
     def write(
         self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], membership: object
     ) -> None:
-        assert isinstance(membership, FakeConsumer)
         with self._broker.changed:
-            if self._broker.down or not all(membership.owns(at) for at in offsets):
+            members = [(member, self._group.generation) for member in self._group.members]
+            if self._broker.down or membership not in members:
                 raise BrokerUnavailable("the group has moved on")
             if any(self._broker.refuse(record) for record in records):
                 raise PublishFailed("refused")

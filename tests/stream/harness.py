@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 
 from tests.brokers import BrokerUnderTest, wait_for
-from worker.clock import SystemClock
+from worker.clock import Clock, SystemClock
 from worker.errors import UnreadableEvent
 from worker.settings import KafkaSettings, WorkerSettings
 from worker.stream.delivery import AtLeastOnce, Delivery, ExactlyOnce
@@ -70,16 +70,18 @@ def delivering(
     consumer: Consumer,
     producer: Callable[[KafkaSettings], Producer],
     transactions: Callable[[KafkaSettings], Transactions],
+    clock: Clock | None = None,
 ) -> tuple[Delivery, Producer | Transactions]:
     """The delivery that the settings ask for, and what is to be closed after it."""
+    clock = clock or SystemClock()
     if settings.delivery == "at_least_once":
         sender = producer(settings)
-        return AtLeastOnce(sender, consumer, SystemClock()), sender
+        return AtLeastOnce(sender, consumer, clock), sender
     writer = transactions(settings)
     delivery = ExactlyOnce(
         writer,
         consumer,
-        SystemClock(),
+        clock,
         interval_s=settings.transaction_interval_s,
         timeout_s=settings.delivery_timeout_s,
         max_kept_bytes=limits.max_pending_bytes,
