@@ -230,6 +230,11 @@ class Moderator:
         """Bring the escalation's scores of the clips in ``todo``."""
         assert self._escalation is not None
         spec = self._escalation.spec
+        expected_s = self._escalation.engine.expected_s(len(todo.clips), deadline, progress.patience_s)
+        if expected_s > deadline.remaining_s:  # under load: better late for one than for all that wait
+            raise DeadlineExceeded(
+                f"{spec.name} is busy: {expected_s:.1f} s, and {deadline.remaining_s:.1f} s are left"
+            )
         places_s = _aligned(scores, todo, spec)
         plan = At(tuple(places_s.values()))
         with progress.timed("escalation_decode"):

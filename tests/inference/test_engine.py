@@ -386,3 +386,25 @@ def test_every_future_is_completed_whatever_happens(make: Make, runners: int) ->
             future.result(5.0)
     assert futures
     assert all(future.done() for future in futures)
+
+
+def test_it_says_how_long_clips_would_take_behind_those_that_are_due_before(make: Make) -> None:
+    gate = Gate()
+    gate.opened.set()
+
+    def slowly(inputs: Inputs) -> None:
+        gate(inputs)
+        time.sleep(0.05 * len(inputs))
+
+    engine = make(slowly, max_clips=2)
+    engine.predict(Inputs(clips(1, 2)), soon())
+    assert engine.expected_s(4, soon()) == 0.0  # idle: whatever is asked may be tried
+    gate.entered.clear()
+    gate.opened.clear()
+    waiting = engine.submit(Inputs(clips(1, 2, 3)), soon(), patience_s=5.0)
+    assert gate.entered.wait(20.0)
+    behind_s, before_s = (engine.expected_s(4, soon(), patience_s) for patience_s in (6.0, 0.0))
+    assert behind_s >= 7 * 0.05  # two clips run, one waits, and four of our own
+    assert before_s == pytest.approx(behind_s * 6 / 7)  # overtakes the one that waits
+    gate.opened.set()
+    waiting.result(20.0)

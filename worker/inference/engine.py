@@ -27,6 +27,8 @@ from worker.inference.types import Answer, EngineEvents, Inputs, Runner, Silent,
 
 log = logging.getLogger(__name__)
 
+LATEST_SHARE = 0.2  # of the latest run in what a clip is expected to take
+
 
 @dataclass(eq=False, slots=True)
 class _Request:
@@ -113,6 +115,7 @@ class Engine:
         self._tickets = itertools.count()
         self._is_closing = False
         self._broken: str | None = None
+        self._clip_s = 0.0  # time of a run over its clips, the latest runs counting most
         name = f"engine-{self.spec.role}"
         # Daemons: a run that hangs inside the vendor's library must not keep the process from ending.
         self._owners = [_Owner(each) for each in (runner, *also)]
@@ -129,6 +132,18 @@ class Engine:
     def queued_clips(self) -> int:
         with self._changed:
             return self._depth()
+
+    def expected_s(self, clips: int, deadline: Deadline, patience_s: float = 0.0) -> float:
+        """How long a request would take behind what is due before it, as fast as runs were lately.
+
+        0.0 when there is nothing before it: so a model that was slow for a while is tried again.
+        """
+        with self._changed:
+            due_at_s = min(self._clock.monotonic_s() + patience_s, deadline.at_s)
+            running = (entry for owner in self._owners for entry in owner.running)
+            queued = (entry for entry in self._queue if entry.waiting.due_at_s <= due_at_s)
+            ahead = sum(len(entry.inputs) for entry in itertools.chain(running, queued))
+            return (ahead + clips) * self._clip_s / len(self._owners) if ahead else 0.0
 
     def start(self) -> None:
         for owner in self._owners:
@@ -271,11 +286,13 @@ class Engine:
             self._answer(owner, entries)
         except Exception as error:
             self._retry_one_by_one(owner, entries, error)
+        clips = sum(len(entry.inputs) for entry in entries)
+        run_s = self._clock.monotonic_s() - started_s
         with self._changed:
             owner.running = []
             owner.run_started_at_s = None
-        clips = sum(len(entry.inputs) for entry in entries)
-        self._events.batch_closed(self.spec.name, clips, why, self._clock.monotonic_s() - started_s)
+            self._clip_s += (run_s / clips - self._clip_s) * (LATEST_SHARE if self._clip_s else 1.0)
+        self._events.batch_closed(self.spec.name, clips, why, run_s)
 
     def _answer(self, owner: _Owner, entries: list[_Entry]) -> None:
         output = owner.runner.run(joined([entry.inputs for entry in entries], self.spec))
