@@ -13,6 +13,7 @@ at small sizes, to try the command.
 
 from __future__ import annotations
 
+import functools
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -95,7 +96,7 @@ def made_inputs(spec: ModelSpec, clips: int) -> Inputs:
     )
 
 
-def measure(subject: Subject, provider: str, variant: str, scale: Scale, peaks: Peaks, cache: Path) -> Any:
+def measure(subject: Subject, provider: str, variant: str, scale: Scale, cache: Path) -> dict[str, Any]:
     """One row. ``wrong`` is set, and nothing is timed, where the scores are not those of the reference."""
     artifact, options = subject.artifact, GpuOptions(scale.max_batch_clips, cache_dir=cache)
 
@@ -117,6 +118,7 @@ def measure(subject: Subject, provider: str, variant: str, scale: Scale, peaks: 
     if not row["worst_difference"] <= row["tolerance"]:
         session.close()
         return row | {"wrong": f"scores differ by {row['worst_difference']} from {'/'.join(REFERENCE)}"}
+    peaks = peaks_of(provider in ON_GPU, scale)
     row["batches"] = [
         _batch(session, subject, clips, scale, peaks, BYTES[precision])
         for clips in batch_sizes(scale.max_batch_clips)
@@ -184,9 +186,8 @@ def variants(artifact: Artifact, provider: str) -> list[str]:
 
 def measure_all(
     subjects: Sequence[Subject], providers: Sequence[str], scale: Scale, ends_s: float, cache: Path
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Peaks by provider, and a row for each network, provider and variant."""
-    peaks: dict[str, Peaks] = {}
+) -> list[dict[str, Any]]:
+    """A row for each network, provider and variant."""
     rows = []
     for provider in providers:
         for each in subjects:
@@ -196,17 +197,16 @@ def measure_all(
                     rows.append(row | {"failed": "no time was left for it"})
                     continue
                 try:
-                    if provider not in peaks:
-                        peaks[provider] = _peaks(provider, scale)
-                    rows.append(row | measure(each, provider, variant, scale, peaks[provider], cache))
+                    rows.append(row | measure(each, provider, variant, scale, cache))
                 except Exception as error:  # whatever a vendor's library raises: other rows are good
                     rows.append(row | {"failed": f"{type(error).__name__}: {error}"[:600]})
                 click.echo(f"{' '.join(map(str, row.values()))}: {_outcome(rows[-1])}", err=True)
-    return {provider: asdict(each) for provider, each in peaks.items()}, rows
+    return rows
 
 
-def _peaks(provider: str, scale: Scale) -> Peaks:
-    on_gpu = provider in ON_GPU
+@functools.cache
+def peaks_of(on_gpu: bool, scale: Scale) -> Peaks:
+    """Of the GPU in FP16, or of the CPU in FP32; measured when it is first asked for."""
     providers = chain("cuda" if on_gpu else "cpu", 0, "fp16", {}, GpuOptions(cuda_graphs=False))
     return measured_peaks(
         providers,
@@ -272,8 +272,10 @@ def main(providers: tuple[str, ...], smoke: bool, minutes: float, out: Path | No
     with tempfile.TemporaryDirectory() as folder:
         artifacts = [find_artifact(name) for name in SERVED] + full_size(Path(folder), smoke=smoke)
         subjects = [subject(artifact, scale) for artifact in artifacts]
-        peaks, rows = measure_all(subjects, providers, scale, ends_s, Path(folder) / "engines")
+        rows = measure_all(subjects, providers, scale, ends_s, Path(folder) / "engines")
     show_rows(rows)
+    on_gpu = {row["provider"] in ON_GPU for row in rows if "batches" in row}
+    peaks = {"gpu" if each else "cpu": asdict(peaks_of(each, scale)) for each in on_gpu}
     found = {"smoke": smoke, "gpu": gpu(), "peaks": peaks, "rows": rows}
     click.echo(f"wrote {write('gpu', found, *([out] if out else []))}")
     problems = [f"{row['network']} on {row['provider']}: {_outcome(row)}" for row in rows

@@ -26,7 +26,7 @@ def _engine(runners: Sequence[Runner], max_batch_clips: int) -> Iterator[Engine]
         runners[0],
         BatchPolicy(max_batch_clips, MAX_DELAY_S),
         CLOCK,
-        queue_clips=4 * max_batch_clips,
+        queue_clips=2 * len(runners) * max_batch_clips,
         run_timeout_s=PATIENCE_S,
         also=runners[1:],
     )

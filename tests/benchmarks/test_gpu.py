@@ -12,17 +12,16 @@ from click.testing import CliRunner
 
 from benchmarks import gpu
 from benchmarks.gpu_load import latencies_ms, saturated_clips_per_s
-from benchmarks.roofline import Peaks
 from tests.inference.tiny import AUDIO, Scripted, clips, spec, write
 from worker.inference.registry import find_artifact
 from worker.inference.types import Inputs
 
 ROOT = Path(__file__).parents[2]
-PEAKS = Peaks(operations_per_s=1e9, bytes_per_s=1e9)
 TWO = gpu.Scale(max_batch_clips=2, checked_clips=2, seconds=0.01, matrix_side=8, copied_bytes=64)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_whole_command_at_small_sizes(tmp_path: Path) -> None:
     done = CliRunner().invoke(gpu.main, ["--provider", "cpu", "--smoke", "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
@@ -40,7 +39,7 @@ def test_the_whole_command_at_small_sizes(tmp_path: Path) -> None:
 def test_a_row_with_every_batch_size(tmp_path: Path) -> None:
     write(tmp_path, role="escalation", audio=True)
     subject = gpu.subject(find_artifact("tiny-escalation", tmp_path), TWO)
-    row = gpu.measure(subject, "cpu", "fp32", TWO, PEAKS, tmp_path / "engines")
+    row = gpu.measure(subject, "cpu", "fp32", TWO, tmp_path / "engines")
     assert row["worst_difference"] == 0
     assert row["nodes"] == {"CPUExecutionProvider": row["nodes"]["CPUExecutionProvider"]}
     assert [batch["clips"] for batch in row["batches"]] == [1, 2]
@@ -54,7 +53,7 @@ def test_wrong_scores_are_not_timed_and_fail_the_command(
     artifact = find_artifact("tiny-filter", tmp_path)
     right = gpu.subject(artifact, TWO)
     wrong = gpu.Subject(artifact, right.inputs, right.scores + 0.1)
-    _, rows = gpu.measure_all([wrong], ["cpu"], TWO, time.monotonic() + 60, tmp_path)
+    rows = gpu.measure_all([wrong], ["cpu"], TWO, time.monotonic() + 60, tmp_path)
     assert rows[0]["wrong"] == "scores differ by 0.1 from cpu/fp32"
     assert "batches" not in rows[0]
     monkeypatch.setattr(gpu, "full_size", lambda root, smoke: [artifact])
@@ -69,10 +68,10 @@ def test_a_provider_that_does_not_run_is_a_row_with_the_reason(tmp_path: Path) -
     write(tmp_path)
     subject = gpu.subject(find_artifact("tiny-filter", tmp_path), TWO)
     ends_s = time.monotonic() + 60
-    _, rows = gpu.measure_all([subject], ["tensorrt", "cpu"], TWO, ends_s, tmp_path)
-    assert "failed" in rows[0]
+    rows = gpu.measure_all([subject], ["tensorrt", "cpu"], TWO, ends_s, tmp_path)
+    assert "tensorrt" in rows[0]["failed"]
     assert "batches" in rows[1]
-    _, rows = gpu.measure_all([subject], ["cpu"], TWO, time.monotonic() - 1, tmp_path)
+    rows = gpu.measure_all([subject], ["cpu"], TWO, time.monotonic() - 1, tmp_path)
     assert rows[0]["failed"] == "no time was left for it"
 
 
