@@ -51,10 +51,10 @@ def _fleet(found: Plan, terms: Terms, constants: Constants) -> Iterator[str]:
     yield f"CPU cores          {found.cores:,}"
     if terms.gpu is None:
         yield "GPUs               0; models run on the CPU, no GPU was measured yet"
+        yield f"memory             {found.workers * constants.memory_mb / 1000:,.0f} GB"
     else:
         each = f"{found.cores_per_worker} CPU cores for each"
         yield f"GPUs               {found.gpus:,} at the rates given, {each}"
-    yield f"memory             {found.workers * constants.memory_mb / 1000:,.0f} GB"
     yield f"partitions         a multiple of {found.workers:,}"
     yield f"p99 wait           {found.p99_wait_s:.1f} s before an upload's turn comes"
 
