@@ -44,7 +44,7 @@ def tables(found: Json) -> list[Table]:
     return [
         _costs(
             "service-capacity",
-            f"One worker as fast as it can, on {found['broker']}",
+            f"One worker as fast as it can; {_where(found)}",
             {
                 "none escalated": saturated["filtered"],
                 f"{share} escalated": saturated["mixed"],
@@ -90,6 +90,12 @@ def tables(found: Json) -> list[Table]:
             [[found["start"][name] for name in ("ready_s", "cpu_s", "idle_memory_mb")]],
         ),
     ]
+
+
+def _where(found: Json) -> str:
+    machine = found["constants"]["machine"]
+    length = ", a short run" if found["quick"] else ""
+    return f"{machine['cpu']}, {machine['cores']} cores, {found['broker']}{length}"
 
 
 def _costs(name: str, title: str, rows: Mapping[str, Json]) -> Table:
