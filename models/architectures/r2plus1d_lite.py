@@ -39,9 +39,9 @@ class R2Plus1DLite(nn.Module):
     ) -> None:
         super().__init__()
         self.frames = video.frames
-        self.focus = Focus(video, views, size)
         self.ends = tuple(STAGE_ENDS[stage] for stage in sorted(stages))
         self.trunk = LiteTrunk(self.ends[-1])
+        self.focus = Focus(video, views, size, self.trunk.normalise)
         widths = [self.trunk.widths[end - 1] for end in self.ends]
         self.temporal = nn.ModuleList(TemporalConv(width, video.frames) for width in widths)
         self.head = LinearHead(sum(widths), labels, dropout)
@@ -56,7 +56,7 @@ class R2Plus1DLite(nn.Module):
 
     def motion_and_appearance(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Beside the motion (N, C): the last stage, averaged over place, frames and views."""
-        hidden = self.trunk.stem(frames_as_images(self.focus(self.trunk.normalise(clips))))
+        hidden = self.trunk.stem(frames_as_images(self.focus(clips)))
         found: list[Tensor] = []
         start = 0
         for end, temporal in zip(self.ends, self.temporal, strict=True):

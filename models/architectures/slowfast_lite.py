@@ -59,9 +59,9 @@ class SlowFastLite(nn.Module):
             raise ValueError(f"frames {video.frames} must be a multiple of alpha {alpha}")
         self.alpha = alpha
         self.slow_frames = video.frames // alpha
-        self.focus = Focus(video, views, size)
         self.tapped = frozenset(stages)
         self.slow = LiteTrunk(STAGE_ENDS[-1])
+        self.focus = Focus(video, views, size, self.slow.normalise)
         widths = [self.slow.widths[end - 1] for end in STAGE_ENDS]
         self.temporal = nn.ModuleList(TemporalConv(width, self.slow_frames) for width in widths)
         self.fast_stem = Stem(FAST_WIDTHS[0], 5)
@@ -75,7 +75,7 @@ class SlowFastLite(nn.Module):
         self.features = sum(widths[stage] for stage in self.tapped)
 
     def forward(self, clips: Tensor) -> Tensor:
-        frames = self.focus(self.slow.normalise(clips))
+        frames = self.focus(clips)
         fast_steps = self._fast(frames)
         hidden = self.slow.stem(frames_as_images(frames[:, :, :: self.alpha]))
         found: list[Tensor] = []
