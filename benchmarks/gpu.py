@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,18 @@ REFERENCE = ("cpu", "fp32")  # provider and variant whose scores are right
 # Largest difference of a score. FP32 of a GPU multiplies in TF32; INT8 differs as much on a CPU.
 TOLERANCE = {"fp32": 0.01, "fp16": 0.02, "int8": 0.15}
 LOAD = 0.8  # of the engine's rate, while latency is measured
+
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a network is run."""
+
+    provider: str
+    variant: str
+    cuda_graphs: bool
 
 
 @dataclass(frozen=True)
@@ -96,14 +108,14 @@ def made_inputs(spec: ModelSpec, clips: int) -> Inputs:
     )
 
 
-def measure(subject: Subject, provider: str, variant: str, scale: Scale, cache: Path) -> dict[str, Any]:
+def measure(subject: Subject, way: Way, scale: Scale, cache: Path) -> Row:
     """One row. ``wrong`` is set, and nothing is timed, where the scores are not those of the reference."""
-    artifact, options = subject.artifact, GpuOptions(scale.max_batch_clips, cache_dir=cache)
+    artifact, options = subject.artifact, GpuOptions(scale.max_batch_clips, way.cuda_graphs, cache)
 
     def opened() -> tuple[Session, float]:
         begun_s = time.perf_counter()
         session = open_session(
-            artifact, provider=provider, variant=variant, threads=scale.threads, gpu=options
+            artifact, provider=way.provider, variant=way.variant, threads=scale.threads, gpu=options
         )
         session.warm_up(scale.max_batch_clips)
         return session, round(time.perf_counter() - begun_s, 2)
@@ -111,14 +123,14 @@ def measure(subject: Subject, provider: str, variant: str, scale: Scale, cache: 
     before_mib = used_mib()
     session, start_s = opened()
     precision = session.variant.precision
-    row: dict[str, Any] = {"variant": session.variant.name, "nodes": dict(session.nodes), "start_s": start_s}
+    row: Row = {"nodes": dict(session.nodes), "start_s": start_s}
     row |= {"memory_mib": used_mib() - before_mib, "tolerance": TOLERANCE[precision]}
     found = scores(session, subject.inputs.cut(0, len(subject.scores)))
     row["worst_difference"] = round(float(np.abs(found - subject.scores).max()), 4)
     if not row["worst_difference"] <= row["tolerance"]:
         session.close()
         return row | {"wrong": f"scores differ by {row['worst_difference']} from {'/'.join(REFERENCE)}"}
-    peaks = peaks_of(provider in ON_GPU, scale)
+    peaks = peaks_of(way.provider in ON_GPU, scale)
     row["batches"] = [
         _batch(session, subject, clips, scale, peaks, BYTES[precision])
         for clips in batch_sizes(scale.max_batch_clips)
@@ -176,6 +188,17 @@ def _median_s(run: Callable[[], object], budget_s: float) -> float:
     return float(np.median(times_s))
 
 
+def ways(subjects: Sequence[Subject], providers: Sequence[str]) -> Iterator[tuple[Subject, Way]]:
+    """What matters most comes first. Last is CUDA without its graphs: what they bring, if time is left."""
+    for provider in providers:
+        for each in subjects:
+            for variant in variants(each.artifact, provider):
+                yield each, Way(provider, variant, cuda_graphs=provider == "cuda")
+    for each in subjects if "cuda" in providers else ():
+        for variant in variants(each.artifact, "cuda"):
+            yield each, Way("cuda", variant, cuda_graphs=False)
+
+
 def variants(artifact: Artifact, provider: str) -> list[str]:
     """The one that serves there; on TensorRT FP16 beside INT8, since which is faster is not known."""
     names = [artifact.variant("", provider).name]
@@ -186,22 +209,17 @@ def variants(artifact: Artifact, provider: str) -> list[str]:
 
 def measure_all(
     subjects: Sequence[Subject], providers: Sequence[str], scale: Scale, ends_s: float, cache: Path
-) -> list[dict[str, Any]]:
-    """A row for each network, provider and variant."""
-    rows = []
-    for provider in providers:
-        for each in subjects:
-            for variant in variants(each.artifact, provider):
-                row = {"network": each.artifact.spec.name, "provider": provider, "variant": variant}
-                if time.monotonic() > ends_s:
-                    rows.append(row | {"failed": "no time was left for it"})
-                    continue
-                try:
-                    rows.append(row | measure(each, provider, variant, scale, cache))
-                except Exception as error:  # whatever a vendor's library raises: other rows are good
-                    rows.append(row | {"failed": f"{type(error).__name__}: {error}"[:600]})
-                click.echo(f"{' '.join(map(str, row.values()))}: {_outcome(rows[-1])}", err=True)
-    return rows
+) -> Iterator[Row]:
+    """A row for each network and way; none is begun after ``ends_s``, on the monotonic clock."""
+    for each, way in ways(subjects, providers):
+        row: Row = {"network": each.artifact.spec.name, **asdict(way)}
+        if time.monotonic() > ends_s:
+            yield row | {"failed": "no time was left for it"}
+            continue
+        try:
+            yield row | measure(each, way, scale, cache)
+        except Exception as error:  # whatever a vendor's library raises: the other rows are still good
+            yield row | {"failed": f"{type(error).__name__}: {error}"[:600]}
 
 
 @functools.cache
@@ -218,22 +236,27 @@ def peaks_of(on_gpu: bool, scale: Scale) -> Peaks:
     )
 
 
-def _outcome(row: dict[str, Any]) -> str:
+def _outcome(row: Row) -> str:
+    name = f"{row['network']}, {row['provider']} {row['variant']}"
     if problem := row.get("failed") or row.get("wrong"):
-        return str(problem)
+        return f"{name}: {problem}"
     best = max(row["batches"], key=lambda batch: batch["clips_per_s"])
-    return f"{best['clips_per_s']} clips/s at {best['clips']} clips a batch"
+    return f"{name}: {best['clips_per_s']} clips/s at {best['clips']} clips a batch"
 
 
-def show_rows(rows: Sequence[dict[str, Any]]) -> None:
+def show_rows(rows: Sequence[Row]) -> None:
     good = [row for row in rows if "batches" in row]
+
+    def names(row: Row) -> list[str]:
+        return [row["network"], row["provider"], row["variant"], "yes" if row["cuda_graphs"] else ""]
+
     show(
         "Engine: clips a second, and milliseconds from a decoded clip to its score at "
         f"{LOAD:.0%} of the rate with two sessions",
-        ["network", "provider", "variant", "one session", "two", "p50 ms", "p99 ms", "worst difference",
-         "start s", "again s", "MiB"],
+        ["network", "provider", "variant", "graphs", "one session", "two", "p50 ms", "p99 ms",
+         "worst difference", "start s", "again s", "MiB"],
         [
-            [row["network"], row["provider"], row["variant"], *[row["engine"][key] for key in (
+            [*names(row), *[row["engine"][key] for key in (
                 "clips_per_s_one_session", "clips_per_s_two_sessions", "p50_ms", "p99_ms")],
              row["worst_difference"], row["start_s"], row["start_again_s"], row["memory_mib"]]
             for row in good
@@ -241,9 +264,9 @@ def show_rows(rows: Sequence[dict[str, Any]]) -> None:
     )  # fmt: skip
     show(
         "Batches: with copies, and the network alone beside its roofline",
-        ["network", "provider", "variant", "clips", "clips/s", "network ms", "roofline ms", "attained"],
-        [[row["network"], row["provider"], row["variant"], *batch.values()]
-         for row in good for batch in row["batches"]],
+        ["network", "provider", "variant", "graphs", "clips", "clips/s", "network ms", "roofline ms",
+         "attained"],
+        [[*names(row), *batch.values()] for row in good for batch in row["batches"]],
     )  # fmt: skip
 
 
@@ -272,16 +295,23 @@ def main(providers: tuple[str, ...], smoke: bool, minutes: float, out: Path | No
     with tempfile.TemporaryDirectory() as folder:
         artifacts = [find_artifact(name) for name in SERVED] + full_size(Path(folder), smoke=smoke)
         subjects = [subject(artifact, scale) for artifact in artifacts]
-        rows = measure_all(subjects, providers, scale, ends_s, Path(folder) / "engines")
+        rows: list[Row] = []
+        for row in measure_all(subjects, providers, scale, ends_s, Path(folder) / "engines"):
+            rows.append(row)
+            click.echo(_outcome(row), err=True)
+            path = _write(rows, scale, out)  # after each row: what is measured is kept, whatever comes
     show_rows(rows)
-    on_gpu = {row["provider"] in ON_GPU for row in rows if "batches" in row}
-    peaks = {"gpu" if each else "cpu": asdict(peaks_of(each, scale)) for each in on_gpu}
-    found = {"smoke": smoke, "gpu": gpu(), "peaks": peaks, "rows": rows}
-    click.echo(f"wrote {write('gpu', found, *([out] if out else []))}")
-    problems = [f"{row['network']} on {row['provider']}: {_outcome(row)}" for row in rows
-                if "batches" not in row]  # fmt: skip
+    click.echo(f"wrote {path}")
+    problems = [_outcome(row) for row in rows if "batches" not in row]
     if any("wrong" in row for row in rows) or len(problems) == len(rows):
         raise click.ClickException("; ".join(problems))
+
+
+def _write(rows: Sequence[Row], scale: Scale, out: Path | None) -> Path:
+    on_gpu = {row["provider"] in ON_GPU for row in rows if "batches" in row}
+    peaks = {"gpu" if each else "cpu": asdict(peaks_of(each, scale)) for each in on_gpu}
+    found = {"smoke": scale is SMOKE, "gpu": gpu(), "peaks": peaks, "rows": rows}
+    return write("gpu", found, *([out] if out else []))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from worker.inference.registry import find_artifact
 from worker.inference.types import Inputs
 
 ROOT = Path(__file__).parents[2]
+CPU = gpu.Way("cpu", "fp32", cuda_graphs=False)
 TWO = gpu.Scale(max_batch_clips=2, checked_clips=2, seconds=0.01, matrix_side=8, copied_bytes=64)
 
 
@@ -39,11 +41,11 @@ def test_the_whole_command_at_small_sizes(tmp_path: Path) -> None:
 def test_a_row_with_every_batch_size(tmp_path: Path) -> None:
     write(tmp_path, role="escalation", audio=True)
     subject = gpu.subject(find_artifact("tiny-escalation", tmp_path), TWO)
-    row = gpu.measure(subject, "cpu", "fp32", TWO, tmp_path / "engines")
+    row = gpu.measure(subject, CPU, TWO, tmp_path / "engines")
     assert row["worst_difference"] == 0
     assert row["nodes"] == {"CPUExecutionProvider": row["nodes"]["CPUExecutionProvider"]}
     assert [batch["clips"] for batch in row["batches"]] == [1, 2]
-    gpu.show_rows([{"network": "tiny", "provider": "cpu", **row}])
+    gpu.show_rows([{"network": "tiny", **asdict(CPU), **row}])
 
 
 def test_wrong_scores_are_not_timed_and_fail_the_command(
@@ -53,26 +55,43 @@ def test_wrong_scores_are_not_timed_and_fail_the_command(
     artifact = find_artifact("tiny-filter", tmp_path)
     right = gpu.subject(artifact, TWO)
     wrong = gpu.Subject(artifact, right.inputs, right.scores + 0.1)
-    rows = gpu.measure_all([wrong], ["cpu"], TWO, time.monotonic() + 60, tmp_path)
-    assert rows[0]["wrong"] == "scores differ by 0.1 from cpu/fp32"
-    assert "batches" not in rows[0]
+    (row,) = gpu.measure_all([wrong], ["cpu"], TWO, time.monotonic() + 60, tmp_path)
+    assert row["wrong"] == "scores differ by 0.1 from cpu/fp32"
+    assert "batches" not in row
     monkeypatch.setattr(gpu, "full_size", lambda root, smoke: [artifact])
     monkeypatch.setattr(gpu, "SERVED", ())
     monkeypatch.setattr(gpu, "subject", lambda artifact, scale: wrong)
     done = CliRunner().invoke(gpu.main, ["--provider", "cpu", "--smoke", "--out", str(tmp_path)])
     assert done.exit_code == 1
-    assert "tiny-filter on cpu: scores differ by 0.1" in done.output
+    assert "tiny-filter, cpu fp32: scores differ by 0.1" in done.output
 
 
 def test_a_provider_that_does_not_run_is_a_row_with_the_reason(tmp_path: Path) -> None:
     write(tmp_path)
     subject = gpu.subject(find_artifact("tiny-filter", tmp_path), TWO)
     ends_s = time.monotonic() + 60
-    rows = gpu.measure_all([subject], ["tensorrt", "cpu"], TWO, ends_s, tmp_path)
+    rows = list(gpu.measure_all([subject], ["tensorrt", "cpu"], TWO, ends_s, tmp_path))
     assert "tensorrt" in rows[0]["failed"]
     assert "batches" in rows[1]
-    rows = gpu.measure_all([subject], ["cpu"], TWO, time.monotonic() - 1, tmp_path)
-    assert rows[0]["failed"] == "no time was left for it"
+    (row,) = gpu.measure_all([subject], ["cpu"], TWO, time.monotonic() - 1, tmp_path)
+    assert row["failed"] == "no time was left for it"
+
+
+def test_what_matters_most_comes_first(tmp_path: Path) -> None:
+    write(tmp_path)
+    subject = gpu.subject(find_artifact("tiny-filter", tmp_path), TWO)
+    assert [way for _, way in gpu.ways([subject], ["cuda", "tensorrt"])] == [
+        gpu.Way("cuda", "fp32", cuda_graphs=True),
+        gpu.Way("tensorrt", "fp32", cuda_graphs=False),
+        gpu.Way("cuda", "fp32", cuda_graphs=False),
+    ]
+    assert [way for _, way in gpu.ways([subject], ["cpu"])] == [CPU]
+
+
+def test_variants_of_the_served_filter() -> None:
+    artifact = find_artifact("violence-filter")
+    assert gpu.variants(artifact, "cuda") == ["fp16"]
+    assert gpu.variants(artifact, "tensorrt") == ["int8-symmetric", "fp16"]
 
 
 def test_clips_move_and_half_of_them_sound() -> None:

@@ -33,7 +33,7 @@ def page_locked(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any
     address = ctypes.c_void_p(array.ctypes.data)
     if code := runtime.cudaHostRegister(address, ctypes.c_size_t(array.nbytes), _DEFAULT_FLAGS):
         raise ProviderMissing(f"CUDA cannot lock {array.nbytes} bytes of host memory: cudaError {code}")
-    weakref.finalize(array, runtime.cudaHostUnregister, address)
+    weakref.finalize(array, runtime.cudaHostUnregister, address).atexit = False  # the driver is gone then
     return array.reshape(shape)
 
 

@@ -52,6 +52,7 @@ _REMEDY = {
     "cuda": "install the NVIDIA driver, and CUDA 13 and cuDNN 9 as libraries or Python packages",
     "tensorrt": "install TensorRT 10 beside CUDA 13 and cuDNN 9, or set `inference.provider` to cuda",
 }
+GRAPH_REFUSED = "cannot use the graph capture feature"  # ONNX Runtime's words
 LIST_NODES = "session.record_ep_graph_assignment_info"
 
 log = logging.getLogger(__name__)
@@ -220,9 +221,10 @@ def _create(
     except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
         if provider == "cpu":
             raise ArtifactInvalid(f"{artifact.path(variant)}: cannot be loaded: {error}") from error
-        raise ProviderMissing(
-            f"{provider} cannot load {artifact.path(variant)}: {_missing_library(provider) or error}"
-        ) from error
+        why = _missing_library(provider) or str(error)
+        if GRAPH_REFUSED in why:
+            why += "; set `inference.cuda_graphs` to false"
+        raise ProviderMissing(f"{provider} cannot load {artifact.path(variant)}: {why}") from error
 
 
 def _load_cuda() -> None:
