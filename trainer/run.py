@@ -13,13 +13,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -43,6 +40,7 @@ from trainer.frozen import head_inputs
 from trainer.half import check_half
 from trainer.learn import Learner
 from trainer.metrics import roc_auc
+from trainer.pool import in_processes
 from trainer.quantize import Agreement, check_agreement, quantise
 from trainer.variants import PRECISIONS, REFERENCE, Files, export_variants
 
@@ -50,8 +48,6 @@ WHOLE = "everything"
 AGREEMENT_VIDEOS = 100  # on which the forms of the shipped network must agree
 HALF_FEEDS = 16  # videos: the CPU, which never serves FP16, is slow with it
 
-Task = TypeVar("Task")
-Result = TypeVar("Result")
 
 Log = Callable[[str], None]
 
@@ -117,7 +113,7 @@ def train(
     with tempfile.TemporaryDirectory(prefix="sluice-train-") as folder:
         task = partial(_trained, config=config, cache=cache, work=Path(folder), kept=kept)
         trained: list[Trained] = []
-        for job, result in zip(todo, _in_processes(task, todo, jobs), strict=True):
+        for job, result in zip(todo, in_processes(task, todo, jobs), strict=True):
             _log_result(job, result, videos, log)
             trained.append(result)
         held_out, aside = _held_out(videos, splits, trained)
@@ -151,15 +147,6 @@ def _shipped(
             log(f"left out: {refused}")
             del files[name]
     return Shipped(files, final.parity, half, agreements)
-
-
-def _in_processes(task: Callable[[Task], Result], todo: Sequence[Task], jobs: int) -> Iterator[Result]:
-    """In order. One thread a process: on few cores that beats many threads in one."""
-    if jobs == 1:
-        yield from map(task, todo)
-        return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(task, todo)
 
 
 def _log_result(job: Job, result: Trained, videos: VideoSet, log: Log) -> None:
@@ -199,7 +186,7 @@ def _look_once(config: TrainConfig, cache: ClipCache, count: int, jobs: int) -> 
     """Fill the cache with what the heads of all folds will be given."""
     task = partial(_look, config=config, cache=cache)
     shares = [range(first, count, jobs) for first in range(jobs)]
-    for _ in _in_processes(task, shares, jobs):
+    for _ in in_processes(task, shares, jobs):
         pass
 
 
