@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
 import time
 from dataclasses import dataclass
 from multiprocessing.queues import Queue
@@ -53,8 +52,8 @@ def _measured(model: str, layout: Layout) -> list[dict[str, Any]]:
         worker.join()
     rows = []
     for place, count in enumerate(BATCHES):
-        times_ms = np.concatenate([one["times_ms"][place] for one in found])
-        clips_per_s = sum(count * 1000 / float(np.median(one["times_ms"][place])) for one in found)
+        times_ms = np.concatenate([one[place] for one in found])
+        clips_per_s = sum(count * 1000 / float(np.median(one[place])) for one in found)
         rows.append(
             {
                 "processes": layout.processes,
@@ -63,13 +62,12 @@ def _measured(model: str, layout: Layout) -> list[dict[str, Any]]:
                 "clips_per_s": round(clips_per_s, 1),
                 "batch_p50_ms": round(float(np.median(times_ms)), 1),
                 "batch_p99_ms": round(float(np.percentile(times_ms, 99)), 1),
-                "megabytes": round(sum(one["megabytes"] for one in found)),
             }
         )
     return rows
 
 
-def _serve(model: str, threads: int, barrier: Barrier, answers: Queue[dict[str, Any]]) -> None:
+def _serve(model: str, threads: int, barrier: Barrier, answers: Queue[list[list[float]]]) -> None:
     session = open_session(find_artifact(model), threads=threads)
     times_ms = []
     for count in BATCHES:
@@ -77,8 +75,7 @@ def _serve(model: str, threads: int, barrier: Barrier, answers: Queue[dict[str, 
         session.run(inputs)
         barrier.wait(START_S)
         times_ms.append(_times_ms(lambda inputs=inputs: session.run(inputs)))
-    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    answers.put({"times_ms": times_ms, "megabytes": megabytes})
+    answers.put(times_ms)
 
 
 def _times_ms(work: Any) -> list[float]:

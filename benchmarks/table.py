@@ -54,7 +54,8 @@ def _decode(rows: Sequence[Results], further: Mapping[str, str]) -> str:
 
 
 def decode_peers(results: Results) -> str:
-    names = [name for name in results["rows"][0]["decoders"] if name != SLUICE]
+    named = dict.fromkeys(name for row in results["rows"] for name in row["decoders"])
+    names = [name for name in named if name != SLUICE]
     return _markdown(
         ["video, pictures", *names],
         ([row["case"], *(_peer(row["decoders"].get(name)) for name in names)] for row in results["rows"]),
@@ -95,10 +96,10 @@ def _way(name: str, row: Results) -> Row:
 
 
 def layouts(results: Results) -> str:
-    columns = ["processes", "threads", "batch", "clips_per_s", "batch_p50_ms", "batch_p99_ms", "megabytes"]
+    columns = ["processes", "threads", "batch", "clips_per_s", "batch_p50_ms", "batch_p99_ms"]
     rows = results["layouts"]
     return _markdown(
-        ["processes", "threads in each", "batch", "clips/s", "batch p50 ms", "p99 ms", "MB"],
+        ["processes", "threads in each", "batch", "clips/s", "batch p50 ms", "p99 ms"],
         ([row[column] for column in columns] for row in rows),
     )
 
