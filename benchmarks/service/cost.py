@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.decoders.media import Clip
 from benchmarks.service.load import saturated
 from benchmarks.service.stage import Bench, Workers
+from worker.inference.providers import most_clips
 from worker.inference.registry import find_artifact
 from worker.inference.session import open_session
 from worker.inference.types import blank_inputs
@@ -59,7 +60,7 @@ def inference(settings: InferenceSettings, budget_s: float = 3.0) -> dict[str, d
 def _of_model(reference: str, settings: InferenceSettings, budget_s: float) -> dict[str, Any]:
     artifact = find_artifact(reference)
     session = open_session(artifact, provider=settings.provider, threads=settings.threads)
-    clips = settings.max_batch_clips
+    clips = most_clips(session.provider, session.spec, settings.max_batch_clips)
     for _ in range(WARM_UPS):
         session.run(blank_inputs(session.spec, clips))
     runs, begun_s, begun_cpu_s = 0, time.perf_counter(), time.process_time()
