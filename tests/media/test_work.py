@@ -6,10 +6,10 @@ Counts, not times: they are the same on every machine.
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -18,10 +18,12 @@ import pytest
 
 from models.spec import VideoInput
 from tests.synthesis import Video, moving_square, number_of
-from worker.media.container import DecodeLimits, open_media
+from worker.media.container import DecodeLimits, open_media, video_stream
 from worker.media.decode import decode, decode_file
 from worker.media.picture import PictureWriter
+from worker.media.planner import plan_decode
 from worker.media.sampling import Uniform
+from worker.media.track import Pictures, PlanFailed, scan
 from worker.media.types import DecodeRequest
 
 PAIRS = VideoInput(frames=2, frame_rate_hz=5, height=64, width=100)
@@ -52,6 +54,35 @@ def test_a_complete_index_saves_opening_again(
     result = decode_file(path, DecodeRequest(Uniform(2), PAIRS))
     assert len(opened) == times
     assert [number_of(picture) for picture in result.clips[0]] == [0, 5]
+
+
+class Unseekable:
+    """A container whose index promises what it does not keep."""
+
+    def __init__(self, container: av.container.InputContainer, seek: Callable[..., None]) -> None:
+        self.demux = container.demux
+        self.seek = seek
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise OSError("Operation not permitted")
+
+
+def _stay(*_: object, **__: object) -> None:
+    """At the end, where nothing follows."""
+
+
+@pytest.mark.parametrize("seek", [_refuse, _stay])
+def test_a_jump_that_fails_is_left_to_the_next_plan(seek: Callable[..., None], tmp_path: Path) -> None:
+    path = Video(duration_s=1).write(tmp_path / "video")
+    limits = DecodeLimits()
+    with path.open("rb") as file, open_media(file, limits) as media:
+        stream = video_stream(media, limits)
+        timeline = scan(media, stream, limits)
+        container: Any = Unseekable(media, seek)
+        plan = plan_decode(timeline, np.array([0.4]))
+        with pytest.raises(PlanFailed):
+            list(Pictures(container, stream, timeline, limits, at_end=True).run(plan))
 
 
 def test_pictures_are_written_into_the_memory_that_was_given(tmp_path: Path) -> None:

@@ -122,8 +122,11 @@ class Pictures:
     def _sought(self, segment: Segment) -> Iterator[tuple[int, Packet[VideoStream]]]:
         """Numbered packets from the segment's keyframe on, or from one that lies before it."""
         stamp = round((segment.key_s + self._timeline.origin_s) / self._unit_s)
-        with foreign_errors("seek in"):
-            self._container.seek(stamp, stream=self._stream)
+        try:
+            with foreign_errors("seek in"):
+                self._container.seek(stamp, stream=self._stream)
+        except Undecodable as error:
+            raise PlanFailed from error
         numbers: Iterator[int] | None = None
         for packet in packets(self._container, self._stream):
             if numbers is None:
@@ -135,6 +138,8 @@ class Pictures:
                 yield first, packet
             else:
                 yield next(numbers), packet
+        if numbers is None:
+            raise PlanFailed  # the jump led to the end
 
     def _begin(self, segment: Segment) -> None:
         self._stream.codec_context.flush_buffers()
