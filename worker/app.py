@@ -6,12 +6,9 @@ Nothing else in the worker reads settings from the environment or creates thread
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from types import FrameType
 
 import structlog
 
@@ -36,6 +33,7 @@ from worker.settings import CacheSettings, InferenceSettings, KafkaSettings, Pol
 from worker.stream.client import BrokerConsumer, BrokerProducer, BrokerTransactions, missing_topics
 from worker.stream.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from worker.stream.loop import StreamLoop
+from worker.stream.signals import stop_on_signals
 from worker.stream.types import Consumer
 from worker.telemetry.health import Check, HealthServer
 from worker.telemetry.logs import configure_logging
@@ -101,7 +99,7 @@ def run_worker(settings: Settings) -> int:
     configure_logging(settings.telemetry.log_level, settings.telemetry.log_format)
     try:
         with service(settings) as built, _stream(settings, built) as loop:
-            _stop_on_signals(loop, settings.worker.drain_timeout_s)
+            stop_on_signals(loop, settings.worker.drain_timeout_s)
             with _health(settings, built, loop):
                 log.info("worker_started", group=settings.kafka.group_id, topic=settings.kafka.uploads_topic)
                 loop.run()
@@ -325,17 +323,3 @@ def _health(settings: Settings, built: Service, loop: StreamLoop) -> Iterator[No
         yield
     finally:
         server.close()
-
-
-def _stop_on_signals(loop: StreamLoop, drain_timeout_s: float) -> None:
-    """The first signal stops in order, the second at once."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if stop_requested:
-            os._exit(128 + number)
-        stop_requested.append(number)
-        loop.stop(drain_timeout_s)
-
-    stop_requested: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.brokers import BrokerUnderTest, publish, wait_for
+from tests.brokers import BrokerUnderTest, FakeBrokerUnderTest, publish, wait_for
+from worker.errors import BrokerUnavailable, PublishFailed
 from worker.settings import KafkaSettings
 from worker.stream.types import Consumer, Outgoing, Record, TopicPartition, Unreadable
 
@@ -238,3 +239,53 @@ def test_healthy_records_are_not_unreadable(broker: BrokerUnderTest, settings: K
             items += member.consumer.poll(0.05, 10)
     producer.close(2)
     assert [type(item) for item in items] == [Record, Record]
+
+
+@pytest.fixture(params=["fake", pytest.param("apache_kafka", id="kafka", marks=pytest.mark.kafka)])
+def transactional(request: pytest.FixtureRequest) -> BrokerUnderTest:
+    """The embedded broker shows what was aborted: not to be relied on."""
+    if request.param == "fake":
+        return FakeBrokerUnderTest()
+    broker: BrokerUnderTest = request.getfixturevalue(request.param)
+    return broker
+
+
+def test_a_transaction_of_a_generation_that_is_over_writes_nothing(transactional: BrokerUnderTest) -> None:
+    settings = transactional.settings()
+    transactional.create_topics(settings, partitions=1)
+    at = TopicPartition(settings.uploads_topic, 0)
+    transactions = transactional.transactions(settings)
+    with joined(transactional, settings) as member:
+        poll_until(lambda: at in member.ours, member, what="joined")
+        old = member.consumer.membership()
+        transactions.write([Outgoing(settings.verdicts_topic, b"in time", b"v")], {at: 1}, old)
+    with joined(transactional, settings) as member:
+        poll_until(lambda: at in member.ours, member, what="joined anew")
+        for _ in range(2):  # one can go on after it
+            with pytest.raises(BrokerUnavailable):
+                transactions.write([Outgoing(settings.verdicts_topic, b"too late", b"v")], {at: 2}, old)
+        new = member.consumer.membership()
+        transactions.write([Outgoing(settings.verdicts_topic, b"again", b"v")], {at: 2}, new)
+    transactions.close(2)
+    assert transactional.committed(settings) == {0: 2}
+    keys = {record.key for record in transactional.records(settings, settings.verdicts_topic, 2)}
+    assert keys == {b"in time", b"again"}
+
+
+def test_a_transaction_that_holds_what_cannot_be_written_writes_nothing(
+    transactional: BrokerUnderTest,
+) -> None:
+    settings = transactional.settings().model_copy(update={"max_message_bytes": 10_000})
+    transactional.create_topics(settings, partitions=1)
+    if isinstance(transactional, FakeBrokerUnderTest):
+        transactional.broker.refuse = lambda record: len(record.value or b"") > 10_000
+    at = TopicPartition(settings.uploads_topic, 0)
+    transactions = transactional.transactions(settings)
+    with joined(transactional, settings) as member:
+        poll_until(lambda: at in member.ours, member, what="joined")
+        records = [Outgoing(settings.verdicts_topic, b"k", b"x" * size) for size in (10, 20_000)]
+        with pytest.raises(PublishFailed):
+            transactions.write(records, {at: 1}, member.consumer.membership())
+    transactions.close(2)
+    assert transactional.committed(settings) == {}
+    assert transactional.records(settings, settings.verdicts_topic, 1, timeout_s=1) == []

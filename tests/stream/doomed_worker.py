@@ -29,6 +29,7 @@ from worker.settings import KafkaSettings, Settings, WorkerSettings
 from worker.stream import client
 from worker.stream.delivery import AtLeastOnce
 from worker.stream.loop import StreamLoop
+from worker.stream.signals import stop_on_signals
 from worker.verdicts import Subject, failed
 
 SECONDS_AN_UPLOAD = 0.05
@@ -81,7 +82,7 @@ def main() -> None:
         SystemClock(),
         taken_away=attempts.release,
     )
-    signal.signal(signal.SIGTERM, lambda *_: loop.stop(10.0))
+    stop_on_signals(loop, settings.worker.drain_timeout_s)
     loop.run()
     attempts.close()
     producer.close(2.0)

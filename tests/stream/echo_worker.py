@@ -1,11 +1,11 @@
 """A worker process that answers every upload with its own key, for tests that kill it.
 
-python -m tests.stream.echo_worker SETTINGS_JSON SECONDS_A_RECORD
+python -m tests.stream.echo_worker SETTINGS_JSON SECONDS_A_RECORD DRAIN_TIMEOUT_S
 """
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
 import time
 
@@ -14,7 +14,10 @@ from worker.clock import SystemClock
 from worker.settings import KafkaSettings, WorkerSettings
 from worker.stream import client
 from worker.stream.loop import Answer, StreamLoop
+from worker.stream.signals import stop_on_signals
 from worker.stream.types import Outgoing, Record
+
+ABANDONED = 3  # exit code
 
 
 def main() -> None:
@@ -31,10 +34,11 @@ def main() -> None:
         settings, worker, consumer, client.BrokerProducer, client.BrokerTransactions
     )
     loop = StreamLoop(consumer, delivery, echo, settings, worker, SystemClock())
-    signal.signal(signal.SIGTERM, lambda *_: loop.stop(10.0))
+    stop_on_signals(loop, float(sys.argv[3]))
     finished = loop.run()
     way_out.close(2.0)
-    sys.exit(3 if finished.abandoned else 0)
+    sys.stdout.flush()
+    os._exit(ABANDONED if finished.abandoned else 0)  # as the real worker: threads may still be at work
 
 
 if __name__ == "__main__":

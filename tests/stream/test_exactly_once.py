@@ -14,9 +14,7 @@ import pytest
 from tests.brokers import RealBroker, publish, wait_for
 from tests.stream.harness import Echo, running
 from tests.stream.test_loop_on_brokers import worker_process
-from worker.errors import BrokerUnavailable
 from worker.settings import KafkaSettings
-from worker.stream.types import Outgoing, TopicPartition
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
@@ -97,26 +95,3 @@ def test_dead_letters_and_offsets_go_out_together(apache_kafka: RealBroker, sett
         wait_for(lambda: done(apache_kafka, settings) == 3, 30, "all committed")
     assert keys_of(apache_kafka, settings, settings.verdicts_topic, 2) == Counter(["a", "b"])
     assert keys_of(apache_kafka, settings, settings.dead_letters_topic, 1) == Counter(["unreadable-1"])
-
-
-def test_a_worker_that_the_group_has_given_up_writes_nothing(
-    apache_kafka: RealBroker, settings: KafkaSettings
-) -> None:
-    from tests.contracts.test_broker import joined, poll_until
-
-    at = TopicPartition(settings.uploads_topic, 0)
-    transactions = apache_kafka.transactions(settings)
-    with joined(apache_kafka, settings) as member:
-        poll_until(lambda: at in member.ours, member, what="joined")
-        old = member.consumer.membership()
-        transactions.write([Outgoing(settings.verdicts_topic, b"in time", b"v")], {at: 1}, old)
-    with joined(apache_kafka, settings) as member:
-        poll_until(lambda: at in member.ours, member, what="joined anew")
-        for _ in range(2):  # one can go on after it
-            with pytest.raises(BrokerUnavailable, match="aborted"):
-                transactions.write([Outgoing(settings.verdicts_topic, b"too late", b"v")], {at: 2}, old)
-        new = member.consumer.membership()
-        transactions.write([Outgoing(settings.verdicts_topic, b"again", b"v")], {at: 2}, new)
-    transactions.close(2)
-    assert apache_kafka.committed(settings)[0] == 2
-    assert set(keys_of(apache_kafka, settings, settings.verdicts_topic, 2)) == {"in time", "again"}

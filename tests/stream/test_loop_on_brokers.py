@@ -25,9 +25,13 @@ UPLOADS = 200
 
 
 @contextlib.contextmanager
-def worker_process(settings: KafkaSettings, seconds: float = 0.02) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "tests.stream.echo_worker", settings.model_dump_json(), str(seconds)]
-    process = subprocess.Popen(command, cwd=parts.CHECKOUT)
+def worker_process(
+    settings: KafkaSettings, seconds: float = 0.02, drain_s: float = 10.0, output: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "tests.stream.echo_worker", settings.model_dump_json()]
+    with contextlib.ExitStack() as stack:
+        log = None if output is None else stack.enter_context(output.open("wb"))
+        process = subprocess.Popen([*command, str(seconds), str(drain_s)], cwd=parts.CHECKOUT, stdout=log)
     try:
         yield process
     finally:

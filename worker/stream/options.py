@@ -80,6 +80,7 @@ def transacting(settings: KafkaSettings) -> dict[str, Any]:
         # What the sender's thread sleeps before it asks again whether the last transaction has ended, where
         # the client means to wait 20 ms. The default of 100 makes a transaction last 220 ms.
         "retry_backoff_ms": TRANSACTION_BACKOFF_MS,
+        "max_block_ms": ms(settings.delivery_timeout_s),  # the first transaction may have to make a topic
     }
 
 
