@@ -3,7 +3,6 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,89 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.inference.tiny import EMBEDDING, Scripted, clips, embeddings_of, logits_of, spec, write
-from worker.clock import Deadline, SystemClock
+from tests.inference.engines import SPEC, Gate, Heard, Make, expected, soon
+from tests.inference.tiny import EMBEDDING, Scripted, clips, embeddings_of, spec, write
 from worker.errors import DeadlineExceeded, ModelRunFailed, SessionBroken
-from worker.inference.batcher import BatchPolicy
-from worker.inference.engine import Engine
 from worker.inference.registry import find_artifact
 from worker.inference.session import installed_providers, open_session
-from worker.inference.types import Answer, Inputs, Probabilities, Runner
+from worker.inference.types import Answer, Inputs
 
-CLOCK = SystemClock()
-SPEC = spec()
 BAD = 13  # the grey that a scripted network fails on
-
-
-def expected(*brightness: int) -> Probabilities:
-    return SPEC.calibrated(logits_of(*brightness))
-
-
-def soon(seconds: float = 20.0) -> Deadline:
-    return Deadline.after(CLOCK, seconds)
-
-
-class Heard:
-    """EngineEvents, written down."""
-
-    def __init__(self) -> None:
-        self.batches: list[tuple[int, str]] = []
-        self.depths: list[int] = []
-
-    def batch_closed(self, model: str, clips: int, why: str, run_s: float) -> None:
-        assert run_s >= 0
-        self.batches.append((clips, why))
-
-    def queue_changed(self, model: str, clips: int) -> None:
-        self.depths.append(clips)
-
-
-class Gate:
-    """Holds a network inside of a run until it is opened."""
-
-    def __init__(self) -> None:
-        self.entered = threading.Event()
-        self.opened = threading.Event()
-
-    def __call__(self, inputs: Inputs) -> None:
-        self.entered.set()
-        assert self.opened.wait(20.0)
-
-
-Make = Callable[..., Engine]
-
-
-@pytest.fixture
-def make() -> Iterator[Make]:
-    engines: list[Engine] = []
-
-    def engine(
-        before: Callable[[Inputs], None] = lambda inputs: None,
-        *,
-        runner: Runner | None = None,
-        also: Sequence[Runner] = (),
-        max_clips: int = 4,
-        max_delay_s: float = 0.0,
-        queue_clips: int = 64,
-        run_timeout_s: float = 20.0,
-        events: Heard | None = None,
-    ) -> Engine:
-        made = Engine(
-            runner if runner is not None else Scripted(SPEC, before),
-            BatchPolicy(max_clips, max_delay_s),
-            CLOCK,
-            queue_clips=queue_clips,
-            run_timeout_s=run_timeout_s,
-            events=events,
-            also=also,
-        )
-        made.start()
-        engines.append(made)
-        return made
-
-    yield engine
-    for made in engines:
-        made.close(5.0)
 
 
 def nothing(inputs: Inputs) -> None:
@@ -319,39 +243,6 @@ def test_closing_does_not_wait_for_a_run_that_hangs(make: Make) -> None:
 def test_inputs_that_do_not_fit_are_refused_at_the_door(make: Make, wrong: npt.NDArray[np.uint8]) -> None:
     with pytest.raises(ValueError, match=r"tiny-filter takes uint8 \(N, 2, 16, 16, 3\)"):
         make().submit(Inputs(wrong), soon())
-
-
-def test_a_second_runner_takes_the_next_batch_meanwhile(make: Make) -> None:
-    gates = [Gate(), Gate()]
-    engine = make(gates[0], also=[Scripted(SPEC, gates[1])])
-    first = engine.submit(Inputs(clips(1, 2, 3, 4)), soon())
-    second = engine.submit(Inputs(clips(5, 6, 7, 8)), soon())
-    assert all(gate.entered.wait(5.0) for gate in gates)
-    for gate in gates:
-        gate.opened.set()
-    np.testing.assert_array_equal(first.result(5.0).probabilities, expected(1, 2, 3, 4))
-    np.testing.assert_array_equal(second.result(5.0).probabilities, expected(5, 6, 7, 8))
-
-
-def test_parts_of_a_request_that_several_runners_answer_are_joined_in_order(make: Make) -> None:
-    def slowly(inputs: Inputs) -> None:
-        time.sleep(random.uniform(0, 0.002))
-
-    engine = make(slowly, also=[Scripted(SPEC, slowly), Scripted(SPEC, slowly)], queue_clips=256)
-    for _ in range(10):
-        found = engine.predict(Inputs(clips(*range(40))), soon()).probabilities
-        np.testing.assert_array_equal(found, expected(*range(40)))
-
-
-def test_one_runner_that_hangs_breaks_the_engine(make: Make) -> None:
-    gate = Gate()
-    engine = make(gate, also=[Scripted(SPEC, gate)], run_timeout_s=0.1)
-    futures = [engine.submit(Inputs(clips(i)), soon()) for i in range(6)]
-    assert gate.entered.wait(5.0)
-    for future in futures:
-        with pytest.raises(SessionBroken, match=r"did not answer within 0.1 s"):
-            future.result(5.0)
-    gate.opened.set()
 
 
 @pytest.mark.parametrize("runners", [1, 3])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from models.spec import Embedding, file_sha256, read_spec, write_spec
@@ -22,7 +23,8 @@ from tests.inference.tiny import (
     write,
 )
 from worker.errors import ArtifactInvalid, ProviderMissing
-from worker.inference.providers import PROVIDERS
+from worker.inference import session as module
+from worker.inference.providers import ON_GPU, PROVIDERS, GpuOptions
 from worker.inference.registry import find_artifact
 from worker.inference.session import Session, installed_providers, open_session
 from worker.inference.types import Inputs, joined
@@ -145,13 +147,42 @@ def test_a_file_that_is_no_network(tmp_path: Path) -> None:
 def test_warming_up_runs_every_batch_size(tmp_path: Path, provider: str) -> None:
     write(tmp_path)
     warmth = opened(tmp_path, provider).warm_up(5)
-    assert list(warmth.first_s) == [1, 5, 2, 4, 3]
+    assert list(warmth.first_s) == ([1, 2, 4, 8] if provider in ON_GPU else [1, 5, 2, 4, 3])
     assert sum(warmth.first_s.values()) <= warmth.total_s
 
 
 def test_warming_up_stops_when_its_time_is_used(tmp_path: Path) -> None:
     write(tmp_path)
     assert list(opened(tmp_path).warm_up(5, budget_s=0.0).first_s) == [1]
+
+
+def test_the_way_of_a_gpu_in_the_memory_of_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ON_GPU", {"cpu"})
+    monkeypatch.setattr(module, "DEVICE", "cpu")
+    monkeypatch.setattr(module, "page_locked", np.zeros)
+    write(tmp_path, embedding=EMBEDDING)
+    artifact = find_artifact("tiny-filter", tmp_path)
+    session = open_session(artifact, provider="cpu", threads=1, gpu=GpuOptions(max_batch_clips=6))
+    assert list(session.warm_up(6, budget_s=0.0).first_s) == [1, 2, 4, 6]
+    for brightness in ([7], [0, 255], [1, 2, 3], list(range(15))):
+        found = session.run(Inputs(clips(*brightness)))
+        np.testing.assert_allclose(found.logits, logits_of(*brightness), atol=1e-5)
+        assert found.embeddings is not None
+        np.testing.assert_allclose(found.embeddings, embeddings_of(*brightness), atol=1e-5)
+    session.compute(5)
+    assert sum(session.nodes.values()) > 0
+    session.close()
+
+
+def test_a_library_that_does_not_load_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "onnxruntime"
+    (package / "capi").mkdir(parents=True)
+    (package / "capi" / "libonnxruntime_providers_cuda.so").write_bytes(b"no library")
+    monkeypatch.setattr(ort, "__file__", str(package / "__init__.py"))
+    assert "libonnxruntime_providers_cuda.so: file too short; install the NVIDIA driver" in (
+        module._missing_library("cuda")
+    )
+    assert module._missing_library("tensorrt") == ""
 
 
 def test_an_answer_that_is_no_number_is_a_failed_run(tmp_path: Path) -> None:

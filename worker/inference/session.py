@@ -46,6 +46,7 @@ BOOKKEEPING = frozenset({
 })
 # fmt: on
 ORT_ERRORS_ONLY = 3
+DEVICE = "cuda"  # where a GPU's buffers lie, for TensorRT too
 
 Interface = dict[str, tuple[str, tuple[int, ...]]]  # name -> type, dimensions after the batch
 _REMEDY = {
@@ -132,7 +133,7 @@ class Session:
 
     def _on_gpu(self) -> Buffers:
         shapes = input_shapes(self._spec)
-        return Buffers(self._session, shapes, self._outputs, self._sizes, device="cuda", allocate=page_locked)
+        return Buffers(self._session, shapes, self._outputs, self._sizes, device=DEVICE, allocate=page_locked)
 
     def warm_up(self, max_batch_clips: int, budget_s: float = 3.0) -> Warmth:
         """Run every batch size once, the most used ones first, until the time is used up.
