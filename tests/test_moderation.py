@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -228,31 +225,6 @@ def test_an_escalation_that_fails_widens_to_review_and_is_not_cached(pool: Decod
     assert verdict.reason == "model_run_failed"
     assert again.decided_by == "filter"  # tried again, not taken from the cache
     assert again.verdict_id == verdict.verdict_id
-
-
-def test_an_escalation_that_would_come_too_late_is_not_begun(pool: DecodePool) -> None:
-    """Its time is left to those that wait behind it."""
-    runs: list[int] = []
-    entered, release = threading.Event(), threading.Event()
-
-    def slow(inputs: Inputs) -> None:
-        runs.append(len(inputs))
-        if len(runs) == 1:
-            time.sleep(1.5)
-        else:
-            entered.set()
-            assert release.wait(20.0)
-
-    with moderator(pool, before_escalation=slow) as route, ThreadPoolExecutor(1) as threads:
-        judge(route, MIDDLE)  # tells how long a run takes
-        busy = threads.submit(judge, route, WHITE, policy="strict")
-        assert entered.wait(20.0)
-        late = judge(route, BLACK, policy="strict", timeout_s=2.5)
-        release.set()
-        assert busy.result(20.0).decided_by == "escalation"
-    assert (late.decision, late.decided_by, late.reason) == ("review", "filter", "deadline_exceeded")
-    assert "escalation_decode" not in late.timings_ms
-    assert len(runs) == 2
 
 
 def test_a_filter_that_fails_on_one_input_is_reviewed(pool: DecodePool) -> None:
