@@ -19,7 +19,7 @@ from worker.inference.registry import find_artifact
 from worker.inference.session import open_session
 from worker.inference.types import blank_inputs
 
-BATCHES = (1, 2, 4, 8, 16)
+BATCHES = (1, 2, 4, 8)
 WINDOW_S = 1.5
 START_S = 60.0  # until every process has its session
 
