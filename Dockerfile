@@ -39,10 +39,12 @@ COPY worker worker
 RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m pip --python /opt/sluice/bin/python install --quiet --no-deps .
 
+# ONNX Runtime names sympy for a tool that shapes models by hand; serving does without its 80 MB.
 FROM build AS packages-cpu
 COPY requirements/image-cpu.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python3 -m pip --python /opt/sluice/bin/python install --quiet --require-hashes -r image-cpu.txt
+    python3 -m pip --python /opt/sluice/bin/python install --quiet --require-hashes -r image-cpu.txt \
+    && python3 -m pip --python /opt/sluice/bin/python uninstall --quiet --yes sympy mpmath
 
 # CUDA and cuDNN come as wheels: only the libraries that the provider links, where a CUDA runtime base also
 # brings NPP, NCCL, cuSPARSE and cuSOLVER. TENSORRT_PACKAGE, for example tensorrt-cu13-libs==10.13.*, adds TensorRT.
