@@ -31,7 +31,8 @@ from worker.standalone import EMBEDDED_SESSION_TIMEOUT_S, EmbeddedBroker
 from worker.stream.client import BrokerProducer, Tail
 
 ESCALATED = "escalated"  # the policy under which every upload goes up; under the default one none does
-SILENCE_S = 60.0  # without any verdict
+READY_WITHIN_S = 180.0  # a busy machine takes long, and is told by its figures rather than by an error
+SILENCE_S = 120.0  # without any verdict
 TAIL_POLL_S = 0.02
 
 
@@ -90,7 +91,7 @@ class Bench:
                 with on_cores(mine) if mine is not None else nullcontext():
                     processes.append(stack.enter_context(WorkerProcess(kafka, log, settings)))
             for process in processes:
-                process.wait_until_ready()
+                process.wait_until_ready(READY_WITHIN_S)
             yield stack.enter_context(Workers(kafka, processes))
 
     def _settings(self) -> dict[str, str]:

@@ -28,7 +28,7 @@ AT_ONCE = {
     "SLUICE_WORKER__MAX_PENDING": "4",
 }
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 
 
 @pytest.fixture
