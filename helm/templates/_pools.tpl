@@ -29,6 +29,11 @@ release's settings with the pool's. Every template of a pool begins with it.
 {{- if not $settings.worker.state_dir -}}
   {{- $_ := set $settings.worker "state_dir" "/tmp/state" -}}
 {{- end -}}
+{{- /* A session would start a thread for each core of the node. */ -}}
+{{- $cpus := dig "requests" "cpu" "" .pool.resources -}}
+{{- if and $cpus (eq (int $settings.inference.threads) 0) -}}
+  {{- $_ := set $settings.inference "threads" (include "sluice.wholeCpus" $cpus | int) -}}
+{{- end -}}
 {{- if $values.models.existingClaim -}}
   {{- $_ := set $settings.inference "models_dir" "/models" -}}
 {{- end -}}
@@ -92,4 +97,14 @@ SLUICE_{{ upper $group }}__{{ upper $name }}: {{ include "sluice.settingText" $v
 {{- define "sluice.shmSize" -}}
 {{- $bytes := mul (int64 .settings.decode.processes) (int64 .settings.decode.memory_bytes) -}}
 {{- default (printf "%dMi" (div (add $bytes 1048575) 1048576)) .shm.sizeLimit -}}
+{{- end -}}
+
+{{/* CPUs of a request such as 2, "1.5" or 500m, rounded up. */}}
+{{- define "sluice.wholeCpus" -}}
+{{- $text := toString . -}}
+{{- if hasSuffix "m" $text -}}
+{{ divf (trimSuffix "m" $text | float64) 1000 | ceil | int }}
+{{- else -}}
+{{ ceil (float64 $text) | int }}
+{{- end -}}
 {{- end -}}

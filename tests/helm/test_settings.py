@@ -54,6 +54,7 @@ def test_the_chart_s_defaults_are_the_worker_s(start: Any) -> None:
     expected = Settings.model_construct().model_dump()
     expected["kafka"]["bootstrap_servers"] = "kafka:9092"
     expected["worker"]["state_dir"] = Path("/tmp/state")
+    expected["inference"]["threads"] = 2
     assert start(render(BROKER).variables()).model_dump() == expected
 
 
@@ -79,6 +80,16 @@ def test_a_worker_takes_the_variables_of_every_shape(file: Path, start: Any) -> 
 def test_values_become_texts(path: str, value: Any, text: str) -> None:
     group, name = path.split(".")
     assert render(BROKER, below(f"settings.{path}", value)).variables()[variable_name((group, name))] == text
+
+
+@pytest.mark.parametrize(
+    ("cpus", "threads", "expected"),
+    [("500m", 0, "1"), ("2500m", 0, "3"), (4, 0, "4"), ("1.5", 0, "2"), (4, 3, "3")],
+)
+def test_threads_follow_from_the_cpus_that_are_requested(cpus: Any, threads: int, expected: str) -> None:
+    values = below("worker", {"resources": {"requests": {"cpu": cpus}}})
+    rendered = render(BROKER, values, below("settings.inference.threads", threads))
+    assert rendered.variables()["SLUICE_INFERENCE__THREADS"] == expected
 
 
 def test_a_pool_differs_where_it_says_so() -> None:
