@@ -4,7 +4,8 @@
 
 The handler only sleeps, so what is measured is the stream loop, its acknowledgements and its commits.
 Both deliveries take turns within one run: only their ratio means something on a shared machine, and only
-beyond the spread of the rounds. A third row shows transactions as kafka-python makes them by default (worker/stream/options.py says why).
+beyond the spread of the rounds. A third row shows transactions as kafka-python makes them by default
+(worker/stream/options.py says why).
 """
 
 from __future__ import annotations

@@ -51,3 +51,10 @@ def test_the_producer_is_idempotent_and_bounded() -> None:
 
 def test_nothing_is_committed_by_the_client_itself() -> None:
     assert options.fetching(KafkaSettings())["enable_auto_commit"] is False
+
+
+def test_transactions_are_begun_without_the_clients_long_sleep() -> None:
+    given = options.producing(KafkaSettings()) | options.transacting(KafkaSettings(transaction_timeout_s=4))
+    assert given["retry_backoff_ms"] <= 20
+    assert given["transaction_timeout_ms"] == 4_000
+    assert given["max_block_ms"] >= 60_000

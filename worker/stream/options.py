@@ -11,6 +11,7 @@ RECONNECT_BACKOFF_MAX_MS = 1_000  # the client's own default is half a minute
 MAX_BLOCK_MS = 10_000
 MAX_HEARTBEAT_MS = 3_000
 TRANSACTION_BACKOFF_MS = 5
+FIRST_TRANSACTION_MS = 60_000  # the broker may have to make its topic of transactions first
 
 
 def connection(settings: KafkaSettings) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def transacting(settings: KafkaSettings) -> dict[str, Any]:
         # What the sender's thread sleeps before it asks again whether the last transaction has ended, where
         # the client means to wait 20 ms. The default of 100 makes a transaction last 220 ms.
         "retry_backoff_ms": TRANSACTION_BACKOFF_MS,
-        "max_block_ms": ms(settings.delivery_timeout_s),  # the first transaction may have to make a topic
+        "max_block_ms": FIRST_TRANSACTION_MS,
     }
 
 
