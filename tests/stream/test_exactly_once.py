@@ -71,7 +71,7 @@ def stop(workers: list[subprocess.Popen[bytes]]) -> None:
     for worker in workers:
         worker.send_signal(signal.SIGTERM)
     for worker in workers:
-        assert worker.wait(30) == 0
+        assert worker.wait(30) in {0, -signal.SIGTERM}  # the last one may not have its handlers yet
 
 
 def test_a_rebalance_repeats_nothing(apache_kafka: RealBroker, settings: KafkaSettings) -> None:
