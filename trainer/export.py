@@ -17,7 +17,7 @@ from torch import nn
 from trainer.data.batch import Batch
 from trainer.embedding import with_embedding
 
-OPSET = 18  # loaded by every ONNX Runtime of the extras; OpenVINO does not read GridSample of opset 20
+OPSET = 18  # loaded by every ONNX Runtime of the extras, and by the OpenVINO in theirs
 OUTPUT = "logits"
 EMBEDDING = "embedding"  # a second output, of networks that were exported with it
 REFERENCE_PROVIDER = "CPUExecutionProvider"
