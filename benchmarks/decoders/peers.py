@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import bisect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -97,20 +98,33 @@ def torchcodec_approximate(path: Path, times_s: Times, size: int) -> Pictures:
 
 
 def _torchcodec(path: Path, times_s: Times, size: int, mode: Any) -> Pictures:
-    sys.modules.setdefault("torchvision", cast(Any, None))  # it would be searched for transforms to translate
-    from torchcodec.decoders import VideoDecoder
-    from torchcodec.transforms import Resize
+    with _hidden("torchvision"):  # it would be searched for transforms to translate
+        from torchcodec.decoders import VideoDecoder
+        from torchcodec.transforms import Resize
 
-    decoder = VideoDecoder(
-        str(path),
-        dimension_order="NHWC",
-        num_ffmpeg_threads=1,
-        seek_mode=mode,
-        transforms=[Resize((size, size))],
-    )
+        decoder = VideoDecoder(
+            str(path),
+            dimension_order="NHWC",
+            num_ffmpeg_threads=1,
+            seek_mode=mode,
+            transforms=[Resize((size, size))],
+        )
     last_s = float(decoder.metadata.end_stream_seconds or 0) - ROUNDING_S
     wanted = np.minimum(times_s + ROUNDING_S, last_s).tolist()
     return np.asarray(decoder.get_frames_played_at(wanted).data.numpy(), np.uint8)
+
+
+@contextmanager
+def _hidden(package: str) -> Iterator[None]:
+    """A package that is not imported yet cannot be, meanwhile."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = cast(Any, None)
+    try:
+        yield
+    finally:
+        del sys.modules[package]
 
 
 def _indices(times_s: Times, rate_hz: float) -> npt.NDArray[np.int64]:
