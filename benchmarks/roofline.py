@@ -6,14 +6,15 @@ Layers are what reads a whole tensor and writes another: convolutions, products,
 lies between (activations, sums, casts, changes of layout) is taken as part of them and free, which makes the
 bound lower and the share that a runtime attains smaller, never the other way.
 
-Shapes are inferred from the FP32 file; other variants of an artifact have the same layers.
+Shapes are inferred from the FP32 file, or seen by running it where they cannot be; other variants of an
+artifact have the same layers.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ class Peaks:
 
 
 def layers(file: Path, clips: int) -> tuple[Layer, ...]:
-    """Of a network with so many clips in a batch. Raises ValueError where a shape cannot be inferred."""
+    """Of a network with so many clips in a batch."""
     model = onnx.load(file)
     for value in model.graph.input:
         value.type.tensor_type.shape.dim[0].dim_value = clips
@@ -64,7 +65,12 @@ def layers(file: Path, clips: int) -> tuple[Layer, ...]:
     graph = shape_inference.infer_shapes(model, data_prop=True).graph
     shapes = {value.name: _shape(value) for value in (*graph.input, *graph.value_info, *graph.output)}
     shapes |= {constant.name: tuple(constant.dims) for constant in graph.initializer}
-    counted = (node for node in graph.node if node.op_type in PRODUCTS | PASSES)
+    counted = [node for node in graph.node if node.op_type in PRODUCTS | PASSES]
+    unknown = {
+        name for node in counted for name in (*node.input, node.output[0]) if name and not shapes.get(name)
+    }
+    if unknown:  # behind a choice that depends on the pixels
+        shapes |= {name: (clips * first, *rest) for name, (first, *rest) in _seen(file, unknown).items()}
     return tuple(_layer(node, shapes) for node in counted)
 
 
@@ -95,6 +101,19 @@ def measured_peaks(
     )
 
 
+def _seen(file: Path, names: Collection[str]) -> dict[str, Shape]:
+    """The shapes that tensors have when the network runs on one clip."""
+    model = onnx.load(file)
+    del model.graph.output[:]
+    model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in sorted(names))
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    blank = {
+        each.name: np.zeros((1, *each.shape[1:]), np.uint8 if each.type == "tensor(uint8)" else np.float32)
+        for each in session.get_inputs()
+    }
+    return {name: found.shape for name, found in zip(sorted(names), session.run(None, blank), strict=True)}
+
+
 def _shape(value: Any) -> Shape:
     """Empty where it is unknown, or where one of the dimensions is."""
     dims = value.type.tensor_type.shape.dim
@@ -103,8 +122,6 @@ def _shape(value: Any) -> Shape:
 
 def _layer(node: Any, shapes: dict[str, Shape]) -> Layer:
     read = [name for name in node.input if name]
-    if unknown := [name for name in (read[0], node.output[0]) if not shapes.get(name)]:
-        raise ValueError(f"{node.op_type} {node.name}: the shape of {', '.join(unknown)} is not known")
     moved = [*read, node.output[0]] if node.op_type in PRODUCTS else [read[0], node.output[0]]
     return Layer(
         node.name,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -10,7 +11,10 @@ from onnx import TensorProto, helper
 from benchmarks.full_size import SMALL, write_artifact
 from benchmarks.roofline import Layer, Peaks, layers, least_s, measured_peaks
 from models.architectures import registry
+from models.spec import VideoInput
 from trainer.costs import cost_of
+from trainer.data.batch import Batch
+from trainer.export import export_onnx
 
 
 def write_network(path: Path, *, kernel: int = 3) -> Path:
@@ -63,14 +67,16 @@ def test_the_slower_of_both_counts(
     assert least_s([layer, layer], peaks, bytes_per_value) == 2 * seconds
 
 
-def test_a_shape_that_is_not_known_is_named(tmp_path: Path) -> None:
-    path = write_network(tmp_path / "n.onnx")
-    model = onnx.load(path)
-    model.graph.node[0].domain = "somebody's"  # nobody can infer its output
-    model.opset_import.append(helper.make_opsetid("somebody's", 1))
-    onnx.save(model, path)
-    with pytest.raises(ValueError, match="Conv conv: the shape of maps is not known"):
-        layers(path, 1)
+def test_shapes_behind_a_window_that_follows_the_motion_are_seen(tmp_path: Path) -> None:
+    video = VideoInput(frames=2, frame_rate_hz=8, height=64, width=64)
+    network = registry.build("r2plus1d_lite", {"views": [0.5], "size": 32, "stages": [0]}, video, 1)
+    clips = torch.zeros((2, *video.clip_shape), dtype=torch.uint8)
+    export_onnx(
+        network, Batch({"clips": clips}, torch.zeros(2, 1), np.zeros(2, np.int64)), tmp_path / "n.onnx"
+    )
+    one, three = (layers(tmp_path / "n.onnx", clips) for clips in (1, 3))
+    assert [3 * layer.operations for layer in one] == [layer.operations for layer in three]
+    assert sum(layer.operations for layer in one) == cost_of(network, {"clips": clips[:1]}).operations
 
 
 @pytest.mark.slow
