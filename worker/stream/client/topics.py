@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaAdminClient
 from kafka import TopicPartition as KafkaPartition
+from kafka import errors as kafka_errors
 
 from worker.settings import KafkaSettings
 from worker.stream import options
 from worker.stream.client.errors import translating
+
+RETRY_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,10 @@ def missing_topics(settings: KafkaSettings, names: Iterable[str]) -> tuple[str, 
 def committed_offsets(settings: KafkaSettings, topic: str) -> dict[int, int]:
     """Partition -> offset of the next record that the group will read, where it has committed one."""
     with _admin(settings) as admin:
-        offsets = admin.list_group_offsets([settings.group_id])[settings.group_id]
+        offsets = _patiently(
+            lambda: admin.list_group_offsets([settings.group_id])[settings.group_id],
+            settings.request_timeout_s,
+        )
         return {p.partition: o.offset for p, o in offsets.items() if p.topic == topic and o.offset >= 0}
 
 
@@ -64,6 +71,18 @@ def delete_before(settings: KafkaSettings, topic: str, offsets: Mapping[int, int
     """
     with _admin(settings) as admin:
         admin.delete_records({KafkaPartition(topic, n): offset for n, offset in offsets.items()})
+
+
+def _patiently(ask: Callable[[], Any], timeout_s: float) -> Any:
+    """Ask again while the broker asks for it: the first question about a group makes the topic of offsets."""
+    give_up_s = time.monotonic() + timeout_s
+    while True:
+        try:
+            return ask()
+        except kafka_errors.RetriableError:
+            if time.monotonic() > give_up_s:
+                raise
+            time.sleep(RETRY_S)
 
 
 @contextmanager
