@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic.fields import FieldInfo
 
 from worker.configuration import fields, is_secret
 from worker.reference import SettingPath, defaults, meaning, setting_schemas
@@ -102,27 +103,24 @@ def _comment_above(lines: list[str], line: int) -> str:
 
 
 def _settings_block() -> Iterator[str]:
-    group = ""
-    for path, field in fields():
-        if is_secret(field):
-            continue
-        if path[0] != group:
-            group = path[0]
-            yield f"  {group}:\n"
-        yield f"    # {meaning(field)}\n"
-        yield f"    {path[1]}: {json.dumps(defaults()[group][path[1]])}\n"
+    shown = [(path, field) for path, field in fields() if not is_secret(field)]
+    return _block(shown, lambda group, name: json.dumps(defaults()[group][name]))
 
 
 def _secrets_block() -> Iterator[str]:
-    group = ""
-    for path, field in fields():
-        if not is_secret(field) and path not in MAY_BE_SECRET:
-            continue
-        if path[0] != group:
-            group = path[0]
+    shown = [(path, field) for path, field in fields() if is_secret(field) or path in MAY_BE_SECRET]
+    return _block(shown, lambda group, name: f'{{existingSecret: "", key: {name}}}')
+
+
+def _block(shown: Iterable[tuple[SettingPath, FieldInfo]], value: Callable[[str, str], str]) -> Iterator[str]:
+    """Lines of YAML by group, each setting under its meaning."""
+    last = ""
+    for (group, name), field in shown:
+        if group != last:
+            last = group
             yield f"  {group}:\n"
         yield f"    # {meaning(field)}\n"
-        yield f'    {path[1]}: {{existingSecret: "", key: {path[1]}}}\n'
+        yield f"    {name}: {value(group, name)}\n"
 
 
 def _groups(groups: dict[str, Any]) -> dict[str, Any]:

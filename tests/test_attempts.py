@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.contracts.cache_examples import redis_cache
 from worker.attempts import Attempts, Counts, FileCounts, NoCounts, SharedCounts
 from worker.cache import RedisCache
-from worker.clock import SystemClock
 from worker.errors import Quarantined
 from worker.stream.types import Place, TopicPartition
 
@@ -25,17 +26,7 @@ Restart = Callable[[], Attempts]
 
 @pytest.fixture
 def cache(embedded_cache: str) -> Iterator[RedisCache]:
-    cache = RedisCache(
-        embedded_cache,
-        SystemClock(),
-        lambda event: None,
-        ttl_s=60,
-        timeout_s=2,
-        lease_s=1,
-        poll_s=0.05,
-        breaker_failures=3,
-        breaker_reset_s=1,
-    )
+    cache = redis_cache(embedded_cache, Counter(), timeout_s=2.0)
     yield cache
     cache.close()
 

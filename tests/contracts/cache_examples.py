@@ -69,13 +69,20 @@ def new_key() -> str:
     return cache_key(os.urandom(8).hex(), [{"name": "filter", "sha256": "0"}], "uniform", "1")
 
 
-def redis_cache(url: str, events: Counter[str], *, lease_s: float = 5.0, ttl_s: float = 60.0) -> RedisCache:
+def redis_cache(
+    url: str,
+    events: Counter[str],
+    *,
+    lease_s: float = 5.0,
+    ttl_s: float = 60.0,
+    timeout_s: float = TIMEOUT_S,
+) -> RedisCache:
     return RedisCache(
         url,
         CLOCK,
         lambda event: events.update([event]),
         ttl_s=ttl_s,
-        timeout_s=TIMEOUT_S,
+        timeout_s=timeout_s,
         lease_s=lease_s,
         poll_s=0.01,
         breaker_failures=3,

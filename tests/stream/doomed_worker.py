@@ -12,13 +12,14 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
+from tests.contracts.cache_examples import redis_cache
 from tests.samples import VERSIONS
 from worker.attempts import Attempts, Counts, FileCounts, SharedCounts
-from worker.cache import RedisCache
 from worker.clock import Deadline, SystemClock
 from worker.errors import SluiceError, Undecodable
 from worker.events import Upload
@@ -52,17 +53,7 @@ class Doomed:
 def counts(where: str) -> Counts:
     if where.startswith("/"):
         return FileCounts(Path(where))
-    cache = RedisCache(
-        where,
-        SystemClock(),
-        lambda event: None,
-        ttl_s=60,
-        timeout_s=2,
-        lease_s=1,
-        poll_s=0.05,
-        breaker_failures=3,
-        breaker_reset_s=1,
-    )
+    cache = redis_cache(where, Counter(), timeout_s=2.0)
     return SharedCounts(cache)
 
 

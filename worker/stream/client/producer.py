@@ -7,6 +7,7 @@ from concurrent.futures import Future
 import structlog
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
+from kafka.producer.future import FutureRecordMetadata
 
 from worker.errors import PublishFailed
 from worker.settings import KafkaSettings
@@ -16,6 +17,24 @@ from worker.stream.room import Room, size_bytes
 from worker.stream.types import Outgoing
 
 log = structlog.get_logger(__name__)
+
+
+def send(producer: KafkaProducer, record: Outgoing) -> FutureRecordMetadata:
+    """Raises the client's own errors."""
+    return producer.send(
+        record.topic,
+        key=record.key,
+        value=record.value,
+        headers=list(record.headers),
+        partition=record.partition,
+    )
+
+
+def close(producer: KafkaProducer, timeout_s: float) -> None:
+    try:
+        producer.close(timeout=timeout_s)
+    except kafka_errors.KafkaError as error:
+        log.warning("producer_close_failed", error=str(error))
 
 
 class BrokerProducer:
@@ -38,13 +57,7 @@ class BrokerProducer:
             return answer
         answer.add_done_callback(lambda _: self._room.give(size))
         try:
-            sent = self._producer.send(
-                record.topic,
-                key=record.key,
-                value=record.value,
-                headers=list(record.headers),
-                partition=record.partition,
-            )
+            sent = send(self._producer, record)
         except Exception as error:
             answer.set_exception(_publish_failed(record, error))
             return answer
@@ -53,10 +66,7 @@ class BrokerProducer:
         return answer
 
     def close(self, timeout_s: float) -> None:
-        try:
-            self._producer.close(timeout=timeout_s)
-        except kafka_errors.KafkaError as error:
-            log.warning("producer_close_failed", error=str(error))
+        close(self._producer, timeout_s)
 
 
 def _publish_failed(record: Outgoing, error: Exception) -> PublishFailed:

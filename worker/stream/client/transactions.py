@@ -5,19 +5,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 
-import structlog
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
-from kafka.producer.future import FutureRecordMetadata
 
 from worker.errors import BrokerUnavailable, PublishFailed
 from worker.settings import KafkaSettings
 from worker.stream import options
 from worker.stream.client.errors import require_crc32c, translating
+from worker.stream.client.producer import close, send
 from worker.stream.client.records import theirs
 from worker.stream.types import Outgoing, TopicPartition
-
-log = structlog.get_logger(__name__)
 
 # The group has moved on: what is still ours goes into the next transaction.
 _STALE = (kafka_errors.CommitFailedError, kafka_errors.FencedInstanceIdError)
@@ -45,7 +42,7 @@ class BrokerTransactions:
     ) -> None:
         try:
             self._producer.begin_transaction()
-            sent = [self._send(record) for record in records]
+            sent = [send(self._producer, record) for record in records]
             self._producer.send_offsets_to_transaction(theirs(offsets), membership)
             self._producer.flush(self._flush_s)
             for future in sent:
@@ -59,19 +56,7 @@ class BrokerTransactions:
             raise PublishFailed(f"transaction: {type(error).__name__}: {error}") from error
 
     def close(self, timeout_s: float) -> None:
-        try:
-            self._producer.close(timeout=timeout_s)
-        except kafka_errors.KafkaError as error:
-            log.warning("producer_close_failed", error=str(error))
-
-    def _send(self, record: Outgoing) -> FutureRecordMetadata:
-        return self._producer.send(
-            record.topic,
-            key=record.key,
-            value=record.value,
-            headers=list(record.headers),
-            partition=record.partition,
-        )
+        close(self._producer, timeout_s)
 
     def _abort(self) -> None:
         try:
