@@ -118,6 +118,7 @@ def _decoder_process(jobs: socket.socket, config: DecoderConfig, server_pid: int
             for fd in fds:
                 os.close(fd)
             jobs.send(answer)
+            gc.collect()  # PyAV's objects refer to each other: their pictures would pile up to the limit
     except BrokenPipeError:
         os._exit(0)
     except BaseException:
