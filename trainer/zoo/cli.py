@@ -12,6 +12,7 @@ from trainer.data.manifest import ManifestError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PROTOCOL = CHECKOUT / "trainer" / "configs" / "zoo" / "protocol.yaml"
+LEVERS = PROTOCOL.with_name("levers.yaml")
 RESULTS = CHECKOUT / "benchmarks" / "results"
 PAGE = CHECKOUT / "docs" / "models.md"
 CACHE = Path("~/.cache/sluice/clips")
@@ -52,16 +53,42 @@ def run(
 
 
 @zoo.command()
+@click.option("--levers", "file", type=click.Path(path_type=Path), default=LEVERS, show_default=True)
+@click.option(
+    "--protocol", "protocol_file", type=click.Path(path_type=Path), default=PROTOCOL, show_default=True
+)
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of the data.")
+@click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "levers", show_default=True)
+@click.option("--cache", type=click.Path(path_type=Path), default=CACHE, show_default=True)
+@click.option(
+    "--pretrained", type=click.Path(path_type=Path), required=True, help="What `sluice pretrain` wrote."
+)
+def levers(file: Path, protocol_file: Path, data: Path, out: Path, cache: Path, pretrained: Path) -> None:
+    """Measure what has no result yet: networks of the protocol with one change, and without it."""
+    from trainer.data.rolls import ClipCache
+    from trainer.zoo.levers import run as run_levers
+    from trainer.zoo.protocol import read_levers, read_protocol
+
+    try:
+        chosen, protocol = read_levers(file), read_protocol(protocol_file)
+        run_levers(chosen, protocol, data, out, ClipCache(cache.expanduser()), pretrained, click.echo)
+    except (ConfigError, ManifestError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+@zoo.command()
+@click.option("--levers", "levers_file", type=click.Path(path_type=Path), default=LEVERS, show_default=True)
 @click.option("--protocol", "file", type=click.Path(path_type=Path), default=PROTOCOL, show_default=True)
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
 @click.option("--page", type=click.Path(path_type=Path), default=PAGE, show_default=True)
-def table(file: Path, results: Path, page: Path) -> None:
+def table(levers_file: Path, file: Path, results: Path, page: Path) -> None:
     """Write the tables of the results into a page, between its markers."""
-    from trainer.zoo.protocol import read_protocol
+    from trainer.zoo.protocol import read_levers, read_protocol
     from trainer.zoo.table import filled, tables
 
     try:
-        text = filled(page.read_text(), tables(read_protocol(file), results))
+        made = tables(read_protocol(file), read_levers(levers_file), results)
+        text = filled(page.read_text(), made)
     except (ConfigError, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     page.write_text(text)

@@ -119,3 +119,25 @@ class Protocol(Section):
 def read_protocol(path: Path) -> Protocol:
     """Raises ConfigError naming the file and the field."""
     return read_section(path, Protocol)
+
+
+class Lever(Section):
+    title: str
+    network: str = Field(description="of the protocol")
+    change: dict[str, Any] = Field(default_factory=dict, description="to the training configuration")
+    teachers: tuple[str, ...] = Field((), description="networks of the protocol")
+
+
+class Levers(Section):
+    set: str = Field(description="of the protocol")
+    levers: dict[Name, Lever]
+
+    def plain(self) -> dict[str, Lever]:
+        """What levers are compared with, by network."""
+        networks = dict.fromkeys(lever.network for lever in self.levers.values())
+        return {network: Lever(title="", network=network) for network in networks}
+
+
+def read_levers(path: Path) -> Levers:
+    """Raises ConfigError naming the file and the field."""
+    return read_section(path, Levers)

@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer.zoo.protocol import Protocol, SetPlan
+import numpy as np
+
+from trainer.metrics import paired, roc_auc
+from trainer.zoo.protocol import Levers, Protocol, SetPlan
 
 Json = dict[str, Any]
 
@@ -16,8 +19,8 @@ HEADS = {"top1": "Top-1", "top5": "Top-5", "accuracy": "Accuracy", "auc": "AUC"}
 RIGHT = "---:"
 
 
-def tables(protocol: Protocol, results: Path) -> dict[str, str]:
-    """Markdown by the name of its marker: one table for each set, costs, attention, exits."""
+def tables(protocol: Protocol, levers: Levers, results: Path) -> dict[str, str]:
+    """Markdown by the name of its marker: one table for each set, levers, costs, attention, exits."""
     made = {
         name: _set_table(plan, _results(results / "zoo" / name, protocol))
         for name, plan in protocol.sets.items()
@@ -25,6 +28,7 @@ def tables(protocol: Protocol, results: Path) -> dict[str, str]:
     made["exits"] = _exits_table(
         [r for name in protocol.sets for r in _results(results / "zoo" / name, protocol)]
     )
+    made["levers"] = _levers_table(levers, results / "levers")
     made["costs"] = _costs_table(_json(results / "costs.json"))
     made["attention"] = _attention_table(_json(results / "attention.json"))
     return made
@@ -127,6 +131,34 @@ def _exits_table(results: Sequence[Json]) -> str:
         return "No result yet."
     head = ["Set", "Network", "Confidence", "Accuracy of clips", "Clips that leave at each exit"]
     return markdown(head, ["---", "---", RIGHT, RIGHT, RIGHT], rows)
+
+
+def _levers_table(levers: Levers, folder: Path) -> str:
+    rows = []
+    for name, lever in levers.levers.items():
+        changed, plain = (folder / f"{each}.json" for each in (name, lever.network))
+        if changed.exists() and plain.exists():
+            rows.append([lever.title, f"`{lever.network}`", *_gain(_json(plain), _json(changed))])
+    if not rows:
+        return "No result yet."
+    head = ["Change", "Network", "AUC without", "AUC with", "Difference"]
+    return markdown(head, ["---", "---", RIGHT, RIGHT, RIGHT], rows)
+
+
+def _gain(plain: Json, changed: Json) -> list[str]:
+    """AUC of both and their difference, with its interval by bootstrap over sources."""
+    paths = [video["path"] for video in plain["videos"]]
+    if paths != [video["path"] for video in changed["videos"]]:
+        raise ValueError(f"the videos of {changed['title']!r} are not those of {plain['network']}")
+    truth = np.array([video["truth"] for video in plain["videos"]], np.float64)
+    groups = [video["group"] for video in plain["videos"]]
+    before, after = (
+        np.array([video["logit"] for video in result["videos"]], np.float64) for result in (plain, changed)
+    )
+    gained = paired(roc_auc, truth, after, before, groups)
+    low, high = gained.interval
+    areas = [f"{roc_auc(truth, scores):.3f}" for scores in (before, after)]
+    return [*areas, f"{gained.value:+.3f} ({low:+.3f} to {high:+.3f})"]
 
 
 def _costs_table(costs: Json) -> str:

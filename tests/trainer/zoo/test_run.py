@@ -10,7 +10,7 @@ import pytest
 
 from tests.trainer.fit.small import write_set
 from trainer.data.rolls import ClipCache
-from trainer.zoo.protocol import Protocol
+from trainer.zoo.protocol import Levers, Protocol
 from trainer.zoo.run import Incomplete, run
 from trainer.zoo.table import tables
 
@@ -66,7 +66,7 @@ def test_a_pair_is_measured_once_and_what_cannot_be_run_is_told(tmp_path: Path) 
     for name in ("costs", "attention"):
         committed = Path(__file__).resolve().parents[3] / "benchmarks" / "results" / f"{name}.json"
         (out.parent / f"{name}.json").write_bytes(committed.read_bytes())
-    made = tables(chosen, out.parent)
+    made = tables(chosen, Levers(set="small", levers={}), out.parent)
     assert "Squares: 20 clips of 10 sources; made here." in made["small"]
     assert made["exits"].count("\n") == 1 + len(result["exits"])
 
