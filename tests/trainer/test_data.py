@@ -1,5 +1,6 @@
 """Rolls, clips and training samples, through the decoder that serving uses."""
 
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tests.synthesis import Video, number_of
 from trainer.config import Augment, Data, TrainConfig
 from trainer.data.augment import training_sample
 from trainer.data.dataset import VideoSet
-from trainer.data.rolls import ClipCache, Roll, RollShape, Wanted
+from trainer.data.rolls import CacheUnwritable, ClipCache, Roll, RollShape, Wanted
 from worker.media.sampling import Uniform
 
 VIDEO = VideoInput(frames=4, frame_rate_hz=5, height=40, width=60)
@@ -61,6 +62,18 @@ def test_a_changed_file_is_decoded_again(cache: ClipCache, numbered: Path) -> No
     before = len(cache.clips(numbered, SILENT, Uniform(8)).frames)
     Video(duration_s=0.8, fps=20.0).write(numbered)
     assert (before, len(cache.clips(numbered, SILENT, Uniform(8)).frames)) == (3, 1)
+
+
+def test_a_full_disk_is_named(cache: ClipCache, numbered: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(CacheUnwritable, match=f"cannot be kept in {cache.folder}: .*--cache"):
+            cache.clips(numbered, SILENT, Uniform(8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(cache.folder.iterdir()) == []
+    assert len(cache.clips(numbered, SILENT, Uniform(8)).frames) == 3
 
 
 def test_a_silent_video_has_no_spectrogram(cache: ClipCache, tmp_path: Path) -> None:

@@ -31,6 +31,10 @@ Pixels = npt.NDArray[np.uint8]
 Sound = npt.NDArray[np.float32]
 
 
+class CacheUnwritable(ValueError):
+    """The message names the folder and says what to do."""
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What a network takes of a video."""
@@ -191,8 +195,15 @@ def _save(file: Path, array: npt.NDArray[np.generic]) -> None:
 
 
 def _whole(file: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Whole or not at all: others may read it, or write the same."""
+    """Whole or not at all: others may read it, or write the same. Raises CacheUnwritable."""
     unfinished = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    with unfinished.open("wb") as target:
-        write(target)
-    unfinished.rename(file)
+    try:
+        with unfinished.open("wb") as target:
+            write(target)
+        unfinished.rename(file)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise CacheUnwritable(
+            f"decoded clips cannot be kept in {file.parent}: {error}; make room (all of it may be deleted, "
+            "it is decoded again) or name another folder with --cache"
+        ) from error
