@@ -13,6 +13,8 @@ import click
 
 from worker import __version__
 from worker.commands.filters import filters, require_filter
+from worker.commands.top import top
+from worker.commands.topics import topics
 from worker.configuration import load_settings, masked
 from worker.errors import SluiceError
 
@@ -258,6 +260,10 @@ def requeue(broker: str | None, dry_run: bool, everything: bool, **wanted: Any) 
 
     require_filter(everything, **wanted)
     sys.exit(1 if requeue_uploads(_stream_settings(broker), VerdictFilter(**wanted), dry_run=dry_run) else 0)
+
+
+cli.add_command(top)
+cli.add_command(topics)
 
 
 @cli.command()

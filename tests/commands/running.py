@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from click.testing import CliRunner, Result
+from pydantic import SecretStr
 
 from worker.cli import cli
+from worker.configuration import variable_name
 from worker.settings import KafkaSettings
 
 
 def sluice(kafka: KafkaSettings, *arguments: str) -> Result:
-    names = ("bootstrap_servers", "group_id", "uploads_topic", "verdicts_topic", "dead_letters_topic")
-    environment = {f"SLUICE_KAFKA__{name.upper()}": str(getattr(kafka, name)) for name in names}
+    given = kafka.model_dump(exclude_unset=True)
+    environment = {variable_name(("kafka", name)): _text(value) for name, value in given.items()}
     result = CliRunner().invoke(cli, arguments, env=environment)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
+
+
+def _text(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)

@@ -26,13 +26,14 @@ from worker.stream.client.producer import BrokerProducer
 from worker.stream.client.reader import Lookup, read_topic
 from worker.stream.client.tail import Tail
 from worker.stream.client.topics import (
-    TopicSpec,
     committed_offsets,
     create_topics,
     delete_before,
+    describe,
     missing_topics,
 )
 from worker.stream.client.transactions import BrokerTransactions
+from worker.stream.topics import TopicSpec
 
 __all__ = [
     "BrokerConsumer",
@@ -44,6 +45,7 @@ __all__ = [
     "committed_offsets",
     "create_topics",
     "delete_before",
+    "describe",
     "read_topic",
     "missing_topics",
 ]
