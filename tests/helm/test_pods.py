@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helm.chart import BROKER, CI_FILES, below, ci_values, containers, read, render
+from tests.helm.chart import BROKER, CI_FILES, Resource, below, ci_values, containers, read, render
 from worker.settings import Settings
 from worker.telemetry.health import HealthServer
 
@@ -155,8 +155,11 @@ def test_models_are_copied_and_then_checked() -> None:
 
 
 def test_the_trainer_is_off_and_has_a_name_for_each_set_of_values() -> None:
-    assert not render(BROKER).all("Job")
-    first = render(ci_values("trainer")).one("Job")
-    second = render(ci_values("trainer"), below("trainer.extraArgs", ["--force"])).one("Job")
+    def jobs(*layers: dict[str, object]) -> list[Resource]:
+        return [each for each in render(*layers).all("Job") if "-train-" in each["metadata"]["name"]]
+
+    assert not jobs(BROKER)
+    (first,) = jobs(ci_values("trainer"))
+    (second,) = jobs(ci_values("trainer"), below("trainer.extraArgs", ["--force"]))
     assert first["metadata"]["name"] != second["metadata"]["name"]
     assert first["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
