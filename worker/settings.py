@@ -128,6 +128,9 @@ class FetchSettings(_Group):
     connect_timeout_s: Seconds = Field(5.0, description="for reaching the store or web server")
     read_timeout_s: Seconds = Field(15.0, description="longest silence while reading")
     total_timeout_s: Seconds = Field(60.0, description="longest fetch")
+    max_redirects: int = Field(
+        5, ge=0, le=20, description="followed in a row; each is checked like a first URL"
+    )
     allow_private_addresses: bool = Field(False, description="https:// and http:// to private addresses")
     allow_http: bool = Field(False, description="plain http:// beside https://")
     s3_endpoint_url: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(
@@ -145,12 +148,24 @@ class DecodeSettings(_Group):
     processes: int = Field(2, ge=1, le=64, description="decoder processes")
     job_timeout_s: Seconds = Field(30.0, description="wall time of one decode job")
     job_cpu_s: Seconds = Field(30.0, description="CPU time of one decode job")
+    cpu_s_per_media_s: Seconds = Field(
+        5.0, description="CPU time of one decode job for each second of video; a shorter one counts as 1 s"
+    )
     memory_bytes: int = Field(768 * MiB, ge=128 * MiB, description="address space that a job may add")
     max_pixels: int = Field(4096 * 2304, ge=1, description="width x height of the coded picture")
     max_frames: int = Field(20_000, ge=1, description="frames decoded in one job")
+    max_packets: int = Field(2_000_000, ge=1, description="packets of video in one file")
     max_streams: int = Field(32, ge=1, description="streams in one file")
     max_duration_s: Seconds = Field(4 * 3600.0, description="longest video")
+    probe_bytes: int = Field(
+        5_000_000, ge=32, description="read to find out what the tracks are, where the container does not say"
+    )
     jobs_per_process: int = Field(500, ge=1, description="a decoder process is replaced after this many")
+    sandbox: Literal["auto", "require", "off"] = Field(
+        "auto",
+        description="decoders confined by Landlock and seccomp; auto: a warning where one is missing, "
+        "require: an error",
+    )
 
 
 class SamplingSettings(_Group):

@@ -130,7 +130,7 @@ def test_a_process_at_its_limits_says_so(
 ) -> None:
     monkeypatch.setattr(decoder_process, "decode", Mock(side_effect=error))
     monkeypatch.setattr(resource, "setrlimit", Mock())  # not of the tests
-    config = decoder_process.DecoderConfig(DecodeLimits(), 1_000_000, 10)
+    config = decoder_process.DecoderConfig(DecodeLimits(), 1_000_000, 10, 10)
     answer = parse_answer(decoder_process._run(REQUEST, memory, memory, config))
     with pytest.raises(MediaLimit, match=r"memory|large"):
         read_answer(answer, memory, REQUEST)

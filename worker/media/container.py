@@ -38,6 +38,7 @@ class DecodeLimits:
     max_packets: int = 2_000_000  # of video, read from the container
     max_streams: int = 32
     max_duration_s: float = 4 * 3600.0
+    probe_bytes: int = 5_000_000  # read to find out what the tracks are; libav's own default
 
 
 class _Nameless:
@@ -77,6 +78,7 @@ def open_media(file: BinaryIO, limits: DecodeLimits) -> Iterator[av.container.In
         "protocol_whitelist": "",
         "max_streams": str(limits.max_streams + 1),  # one more, so that the count tells
         "max_pixels": _max_pixels(limits),  # of the decoders that probing opens
+        "probesize": str(limits.probe_bytes),
     }
     with foreign_errors("open"):
         container = av.open(

@@ -36,6 +36,7 @@ from worker.media.track import Pictures, PlanFailed, promised_s, scan
 from worker.media.types import Decoded, DecodeRequest, MediaInfo
 
 Allocate = Callable[[tuple[int, int, int, int, int]], Pixels]  # gives zeros
+OnDuration = Callable[[float], None]  # is told the seconds in which something happens, before any is decoded
 _OWN_SHARE = 0.5  # of a clip's frames: with fewer, it would show what lies elsewhere
 
 
@@ -62,6 +63,7 @@ def decode(
     limits: DecodeLimits,
     allocate: Allocate = zeros,
     clock: Clock | None = None,
+    on_duration: OnDuration = lambda _: None,
 ) -> Decoded:
     """Decode the clips of one upload. Raises MediaError and nothing else for bad media.
 
@@ -77,6 +79,7 @@ def decode(
         starts_s = _starts_s(request, timeline, duration_s)
         if not starts_s:
             raise Undecodable("the sampling plan asks for no clip")
+        on_duration(timeline.active(request.video.clip_s).duration_s)
         clips = allocate((len(starts_s), *request.video.clip_shape))
         job = _decode(file, request, limits, track, timeline, starts_s, clips)
     kept = _compact(clips, np.asarray(job.own.mean(axis=1) >= _OWN_SHARE))

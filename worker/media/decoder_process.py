@@ -6,7 +6,8 @@
 The fork server has imported everything and decodes nothing; a fork of it is ready in milliseconds.
 It starts with an environment of its own, so no decoder process has ever seen the worker's secrets.
 A decoder process ends when its socket closes (the worker is gone) and dies with the fork server, so
-nothing is left after ``kill -9``; media and frames travel as descriptors of files without names.
+nothing is left after ``kill -9``; media and frames travel as descriptors of files without names. It opens
+none itself, which ``sandbox`` makes sure of.
 """
 
 from __future__ import annotations
@@ -14,20 +15,23 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import importlib
 import json
 import math
 import os
 import pickle
+import pkgutil
 import resource
 import signal
 import socket
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import NoReturn
 
 import av.logging
 
 from worker.errors import MediaError, MediaLimit
+from worker.media import sandbox
 from worker.media.container import DecodeLimits
 from worker.media.decode import decode
 from worker.media.handover import MESSAGE_BYTES, ClipBuffer, error_answer
@@ -46,16 +50,17 @@ class DecoderConfig:
     limits: DecodeLimits
     memory_bytes: int  # address space beyond what the process starts with
     cpu_s: float  # of one job
+    cpu_s_per_media_s: float  # of one job, for each second of the video; a shorter one counts as one second
+    layers: tuple[sandbox.Layer, ...] = ()  # of the sandbox
 
     def to_json(self) -> str:
-        names = DecodeLimits.__dataclass_fields__
-        limits = {name: getattr(self.limits, name) for name in names}
-        return json.dumps({"limits": limits, "memory_bytes": self.memory_bytes, "cpu_s": self.cpu_s})
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> DecoderConfig:
         fields = json.loads(text)
-        return cls(DecodeLimits(**fields.pop("limits")), **fields)
+        limits, layers = DecodeLimits(**fields.pop("limits")), tuple(fields.pop("layers"))
+        return cls(limits, layers=layers, **fields)
 
 
 def main() -> None:
@@ -64,6 +69,7 @@ def main() -> None:
     config = DecoderConfig.from_json(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker decides when to stop
     av.logging.set_level(None)  # uploads do not write to our logs
+    import_everything()
     gc.collect()
     gc.freeze()  # pages stay shared between forks
     statuses: dict[int, int] = {}
@@ -77,6 +83,14 @@ def main() -> None:
             _fork(control, config)
         else:
             control.send(json.dumps({"status": statuses.pop(command["pid"], None)}).encode())
+
+
+def import_everything() -> None:
+    """PyAV and numpy import parts of themselves at the first use, when no file can be opened any more."""
+    names = [module.name for module in pkgutil.walk_packages(av.__path__, "av.")]
+    for name in ("numpy.fft", "numpy.ma", *names):
+        if name != "av.__main__":
+            importlib.import_module(name)
 
 
 def _collect(statuses: dict[int, int]) -> None:
@@ -127,13 +141,22 @@ def _decoder_process(jobs: socket.socket, config: DecoderConfig, server_pid: int
 
 
 def _run(request: DecodeRequest, media_fd: int, memory_fd: int, config: DecoderConfig) -> bytes:
-    used_s = resource.getrusage(resource.RUSAGE_SELF)
-    cpu_s = math.ceil(used_s.ru_utime + used_s.ru_stime + config.cpu_s)
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, resource.RLIM_INFINITY))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    used_s = used.ru_utime + used.ru_stime
+
+    def limit_cpu(seconds: float) -> None:
+        limit_s = math.ceil(used_s + min(seconds, config.cpu_s))
+        resource.setrlimit(resource.RLIMIT_CPU, (limit_s, resource.RLIM_INFINITY))
+
+    def on_duration(media_s: float) -> None:
+        limit_cpu(max(media_s, 1.0) * config.cpu_s_per_media_s)
+
+    limit_cpu(config.cpu_s)
     buffer = ClipBuffer(memory_fd, config.memory_bytes)
     try:
         with open(media_fd, "rb", closefd=False) as media:
-            return buffer.answer(decode(media, request, config.limits, buffer.allocate))
+            decoded = decode(media, request, config.limits, buffer.allocate, on_duration=on_duration)
+        return buffer.answer(decoded)
     except MediaError as error:
         return error_answer(error)
     except (MemoryError, OSError) as error:
@@ -157,6 +180,7 @@ def _confine(config: DecoderConfig, server_pid: int) -> None:
         resource.setrlimit(limit, (value, value))
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")  # when the machine is short of memory, this process goes first
+    sandbox.confine(config.layers)
 
 
 def _address_space_bytes() -> int:

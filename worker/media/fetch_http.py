@@ -21,7 +21,6 @@ from worker.media.addresses import Resolver
 from worker.media.spool import Spool
 from worker.settings import FetchSettings
 
-MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MISSING = frozenset({404, 410})
 _RETRY_LATER = frozenset({408, 425, 429})
@@ -50,12 +49,15 @@ class HttpFetcher:
     def fetch(self, uri: str, spool: Spool) -> None:
         with _foreign_errors(spool):
             url = self._checked(httpx.URL(uri))
-            for _ in range(MAX_REDIRECTS + 1):
+            for _ in range(self._settings.max_redirects + 1):
                 target = self._get(url, spool)
                 if target is None:
                     return
                 url = self._checked(url.join(target))
-        raise SourceForbidden(f"more than {MAX_REDIRECTS} redirects, the last one to host {url.host!r}")
+        raise SourceForbidden(
+            f"more redirects than fetch.max_redirects = {self._settings.max_redirects}, "
+            f"the last one to host {url.host!r}"
+        )
 
     def _checked(self, url: httpx.URL) -> httpx.URL:
         if url.scheme not in ("https", "http") or (url.scheme == "http" and not self._settings.allow_http):

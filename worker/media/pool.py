@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pickle
 import queue
@@ -14,7 +15,8 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from worker.clock import Clock, Deadline
-from worker.errors import DeadlineExceeded, DecoderCrashed, DecodersUnavailable, DecodeTimeout
+from worker.errors import DeadlineExceeded, DecoderCrashed, DecodersUnavailable, DecodeTimeout, SettingsError
+from worker.media import sandbox
 from worker.media.container import DecodeLimits
 from worker.media.decoder_process import DecoderConfig
 from worker.media.forkserver import DecoderProcess, ForkServer
@@ -23,6 +25,8 @@ from worker.media.types import Decoded, DecodeRequest, Media
 from worker.settings import DecodeSettings
 
 _ATTEMPTS = 2
+
+log = logging.getLogger(__name__)
 
 
 class _ProcessDied(Exception):
@@ -36,6 +40,7 @@ class DecodePool:
     """
 
     def __init__(self, settings: DecodeSettings, clock: Clock) -> None:
+        """Raises SettingsError where ``settings.sandbox`` requires what this machine does not have."""
         self._settings = settings
         self._clock = clock
         self._closed = False
@@ -176,7 +181,8 @@ class DecodePool:
         status = self._server.exit_status(decoder)
         if status == -signal.SIGXCPU:
             raise DecodeTimeout(
-                f"decoding took more CPU time than decode.job_cpu_s = {self._settings.job_cpu_s:g}"
+                f"decoding took more CPU time than decode.job_cpu_s = {self._settings.job_cpu_s:g}, "
+                f"or than decode.cpu_s_per_media_s = {self._settings.cpu_s_per_media_s:g} for each second"
             )
         raise _ProcessDied(_cause(status))
 
@@ -219,7 +225,26 @@ def _config(settings: DecodeSettings) -> DecoderConfig:
     limits = DecodeLimits(
         max_pixels=settings.max_pixels,
         max_frames=settings.max_frames,
+        max_packets=settings.max_packets,
         max_streams=settings.max_streams,
         max_duration_s=settings.max_duration_s,
+        probe_bytes=settings.probe_bytes,
     )
-    return DecoderConfig(limits, settings.memory_bytes, settings.job_cpu_s)
+    return DecoderConfig(
+        limits, settings.memory_bytes, settings.job_cpu_s, settings.cpu_s_per_media_s, _sandbox(settings)
+    )
+
+
+def _sandbox(settings: DecodeSettings) -> tuple[sandbox.Layer, ...]:
+    if settings.sandbox == "off":
+        return ()
+    absent = sandbox.missing()
+    if absent:
+        why = ", ".join(f"{layer} ({reason})" for layer, reason in absent.items())
+        if settings.sandbox == "require":
+            raise SettingsError(
+                f"decode.sandbox is require, and this machine has no {why}: allow it in the kernel and "
+                "the container's profile, or set decode.sandbox to auto"
+            )
+        log.warning("decoders run without %s; decode.sandbox: require would stop the worker", why)
+    return sandbox.layers()

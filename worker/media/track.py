@@ -37,7 +37,7 @@ def scan(container: av.container.InputContainer, stream: VideoStream, limits: De
             shown=not packet.is_discard,
         )
         if len(builder) > limits.max_packets:
-            raise MediaLimit(f"the video has more than {limits.max_packets} packets")
+            raise MediaLimit(f"the video has more packets than decode.max_packets = {limits.max_packets}")
     if not len(builder):
         raise Undecodable("the video track has no packets")
     if not builder.shows_any:
