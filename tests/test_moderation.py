@@ -331,7 +331,7 @@ def record(event: bytes, media: bytes | None = WHITE) -> Record:
 @contextmanager
 def handler(pool: DecodePool, **parts: Any) -> Iterator[UploadHandler]:
     with moderator(pool, **parts) as route:
-        yield UploadHandler(Settings(), route, Attempts(NoCounts(), "group", limit=1), CLOCK)
+        yield UploadHandler(Settings(), route, Attempts(NoCounts(), "group", limit=1), CLOCK, Metrics())
 
 
 def test_a_record_is_answered_on_the_verdict_topic(pool: DecodePool) -> None:

@@ -35,10 +35,12 @@ from worker.stream.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from worker.stream.loop import StreamLoop
 from worker.stream.signals import stop_on_signals
 from worker.stream.types import Consumer
+from worker.telemetry.drift import expect_scores
 from worker.telemetry.health import Check, HealthServer
 from worker.telemetry.logs import configure_logging
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.stream import StreamMetrics
+from worker.telemetry.traces import Traces, traces_from
 
 ENGINE_CLOSE_TIMEOUT_S = 5.0
 PRODUCER_CLOSE_TIMEOUT_S = 5.0
@@ -52,6 +54,7 @@ class Service:
 
     clock: Clock
     metrics: Metrics
+    traces: Traces
     moderator: Moderator
     models: tuple[Model, ...]
     cache: ScoreCache
@@ -67,6 +70,7 @@ def service(settings: Settings, cache: ScoreCache | None = None) -> Iterator[Ser
     clock = SystemClock()
     metrics = Metrics()
     with ExitStack() as stack:
+        traces = stack.enter_context(closing(traces_from(settings.telemetry)))
         pool = stack.enter_context(DecodePool(settings.decode, clock))
         first, escalation = stack.enter_context(_models(settings.inference, clock, metrics))
         models = (*first, escalation) if escalation else first
@@ -75,6 +79,7 @@ def service(settings: Settings, cache: ScoreCache | None = None) -> Iterator[Ser
         cache = cache or _cache(settings.cache, clock, metrics)
         stack.callback(cache.close)
         policies = _policies(settings.policy, first, escalation)
+        _expect_scores(metrics, settings, first, policies)
         moderator = Moderator(
             settings,
             clock=clock,
@@ -90,8 +95,9 @@ def service(settings: Settings, cache: ScoreCache | None = None) -> Iterator[Ser
                 code=__version__,
             ),
             metrics=metrics,
+            traces=traces,
         )
-        yield Service(clock, metrics, moderator, models, cache)
+        yield Service(clock, metrics, traces, moderator, models, cache)
 
 
 def run_worker(settings: Settings) -> int:
@@ -212,6 +218,15 @@ def _policies(settings: PolicySettings, first: Sequence[Model], escalation: Mode
     )
 
 
+def _expect_scores(metrics: Metrics, settings: Settings, first: Sequence[Model], policies: Policies) -> None:
+    for model in first:
+        version = model.version
+        artifact = find_artifact(f"{version.name}@{version.version}", settings.inference.models_dir)
+        precision = artifact.variant(version.variant, "").precision
+        policy = policies.get(settings.policy.default)
+        expect_scores(metrics, model.spec, artifact.folder, precision, policy)
+
+
 def _cache(settings: CacheSettings, clock: Clock, metrics: Metrics) -> ScoreCache:
     if settings.url is None:
         return MemoryCache(settings.memory_entries, settings.lease_s, clock, metrics.cache_event)
@@ -239,7 +254,7 @@ def _stream(settings: Settings, built: Service) -> Iterator[StreamLoop]:
         yield StreamLoop(
             consumer,
             delivery,
-            UploadHandler(settings, built.moderator, attempts, built.clock),
+            UploadHandler(settings, built.moderator, attempts, built.clock, built.metrics, built.traces),
             settings.kafka,
             settings.worker,
             built.clock,

@@ -14,6 +14,8 @@ from worker.settings import Settings
 from worker.stream.loop import Answer
 from worker.stream.types import Outgoing, Place, Record
 from worker.telemetry.logs import bound
+from worker.telemetry.metrics import Metrics
+from worker.telemetry.traces import NO_TRACES, Trace, Traces
 
 
 class UploadHandler:
@@ -22,12 +24,22 @@ class UploadHandler:
     Raises UnreadableEvent (the loop makes it a dead letter), and what must stop the worker.
     """
 
-    def __init__(self, settings: Settings, moderator: Moderator, attempts: Attempts, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        moderator: Moderator,
+        attempts: Attempts,
+        clock: Clock,
+        metrics: Metrics,
+        traces: Traces = NO_TRACES,
+    ) -> None:
         self._topic = settings.kafka.verdicts_topic
         self._timeout_s = settings.worker.upload_timeout_s
         self._moderator = moderator
         self._attempts = attempts
         self._clock = clock
+        self._metrics = metrics
+        self._traces = traces
 
     def __call__(self, record: Record) -> Answer:
         source = Coordinates(topic=record.topic, partition=record.partition, offset=record.offset)
@@ -36,9 +48,17 @@ class UploadHandler:
             upload = read_upload(record)
         except InvalidEvent as error:
             upload, refusal = Upload(salvaged(error)), error
-        with bound(upload_id=upload.event.upload_id, trace_id=_trace_id(upload.event.traceparent)):
+        event, waited_s = upload.event, self._age_s(record)
+        self._metrics.waited_in_topic(event.priority, waited_s)
+        about = {"upload_id": event.upload_id, "topic_wait_s": waited_s, **source.model_dump()}
+        with (
+            self._traces.upload(event.traceparent, about) as trace,
+            bound(upload_id=event.upload_id, trace_id=trace.trace_id),
+        ):
             verdict = self._verdict(upload, record.place, source, refusal)
-        return Answer(self._outgoing(verdict), verdict.reason in _SYSTEMIC_REASONS)
+            trace.tell(decision=verdict.decision, decided_by=verdict.decided_by, reason=verdict.reason)
+        self._metrics.upload_to_verdict(event.priority, self._age_s(record))
+        return Answer(self._outgoing(verdict, trace), verdict.reason in _SYSTEMIC_REASONS)
 
     def _verdict(
         self, upload: Upload, place: Place, source: Coordinates, refusal: SluiceError | None
@@ -55,19 +75,17 @@ class UploadHandler:
         except Quarantined as error:
             return self._moderator.refuse(upload, error, source)
 
-    def _outgoing(self, verdict: Verdict) -> Outgoing:
+    def _age_s(self, record: Record) -> float:
+        """Since it was published, as its timestamp says."""
+        return self._clock.now().timestamp() - record.timestamp_ms / 1000.0
+
+    def _outgoing(self, verdict: Verdict, trace: Trace) -> Outgoing:
         headers = [("content-type", b"application/json"), ("sluice.decision", verdict.decision.encode())]
-        if verdict.traceparent:
-            headers.append(("traceparent", verdict.traceparent.encode()))
+        if trace.traceparent:
+            headers.append(("traceparent", trace.traceparent.encode()))
         return Outgoing(
             self._topic, verdict.upload_id.encode(), verdict.model_dump_json().encode(), tuple(headers)
         )
-
-
-def _trace_id(traceparent: str | None) -> str:
-    """The second field of W3C's traceparent; empty when there is none."""
-    fields = (traceparent or "").split("-")
-    return fields[1] if len(fields) >= 4 else ""
 
 
 def _systemic(error: type[SluiceError]) -> set[str]:

@@ -43,6 +43,8 @@ from worker.media.types import PREPROCESSING_VERSION, Decoded, DecodeRequest, Me
 from worker.messages import Coordinates, Decider, ModelVersion, Verdict, Versions
 from worker.settings import Settings
 from worker.telemetry.metrics import Metrics
+from worker.telemetry.traces import NO_TRACES, Traces
+from worker.telemetry.verdicts import count_scores, count_verdict
 from worker.verdicts import Subject, decided, failed
 
 log = structlog.get_logger(__name__)
@@ -66,6 +68,7 @@ class _Progress:
 
     subject: Subject
     clock: Clock
+    traces: Traces
     started_s: float
     sha256: str | None = None
     degraded_reason: str = ""
@@ -80,7 +83,8 @@ class _Progress:
     def timed(self, stage: str) -> Iterator[None]:
         started_s = self.clock.monotonic_s()
         try:
-            yield
+            with self.traces.stage(stage):
+                yield
         finally:
             self._add(stage, self.clock.monotonic_s() - started_s)
 
@@ -109,6 +113,7 @@ class Moderator:
         policies: Policies,
         versions: Versions,
         metrics: Metrics,
+        traces: Traces = NO_TRACES,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """``first``: the models that look at every upload, the filter first, as ``policies`` knows them.
@@ -125,6 +130,7 @@ class Moderator:
         self._escalation = escalation
         self._policies = policies
         self._metrics = metrics
+        self._traces = traces
         self._sleep = sleep
         self.versions = versions
 
@@ -133,8 +139,7 @@ class Moderator:
 
         Raises only what is the service's own fault and must stop it (`systemic` and not `retriable`).
         """
-        subject = Subject(upload.event, source, self.versions)
-        progress = _Progress(subject, self._clock, self._clock.monotonic_s())
+        progress = self._begun(upload, source)
         try:
             return self._judge(upload, deadline, progress)
         except SluiceError as error:
@@ -147,8 +152,11 @@ class Moderator:
 
     def refuse(self, upload: Upload, error: SluiceError, source: Coordinates | None = None) -> Verdict:
         """The verdict on an upload that shall not be looked at."""
+        return self._failed(error, self._begun(upload, source))
+
+    def _begun(self, upload: Upload, source: Coordinates | None) -> _Progress:
         subject = Subject(upload.event, source, self.versions)
-        return self._failed(error, _Progress(subject, self._clock, self._clock.monotonic_s()))
+        return _Progress(subject, self._clock, self._traces, self._clock.monotonic_s())
 
     # Stages
 
@@ -208,10 +216,11 @@ class Moderator:
             request = DecodeRequest(plan, model.spec.video, model.spec.audio)
             if request not in decodes:
                 with progress.timed("decode"):
-                    decodes[request] = self._pool.decode(media, request, deadline)
+                    decodes[request] = self._decode(media, request, deadline)
             with progress.timed("additional" if looks else "filter"):
                 answers.append(_answer(model, decodes[request], deadline, progress.patience_s))
             looks.append(Look(_stage(model, decodes[request], answers[-1])))
+            count_scores(self._metrics, model.spec, answers[-1].probabilities)
         embeddings = answers[0].embeddings if self._embedded_by else None
         return ContentScores(
             info=next(iter(decodes.values())).info,
@@ -238,10 +247,18 @@ class Moderator:
         places_s = _aligned(scores, todo, spec)
         plan = At(tuple(places_s.values()))
         with progress.timed("escalation_decode"):
-            decoded = self._pool.decode(media, DecodeRequest(plan, spec.video, spec.audio), deadline)
+            decoded = self._decode(media, DecodeRequest(plan, spec.video, spec.audio), deadline)
         with progress.timed("escalation"):
             answer = _answer(self._escalation, decoded, deadline, progress.patience_s)
         return _with_escalation(scores, _stage(self._escalation, decoded, answer), places_s)
+
+    def _decode(self, media: Media, request: DecodeRequest, deadline: Deadline) -> Decoded:
+        try:
+            with self._metrics.decoding():
+                return self._pool.decode(media, request, deadline)
+        except MediaError as error:
+            self._metrics.decode_failed(error.reason)
+            raise
 
     def _fetch(self, upload: Upload, deadline: Deadline, progress: _Progress) -> Media:
         """Tries again, with back-off and jitter, what may work a moment later."""
@@ -299,7 +316,7 @@ class Moderator:
             now=self._clock.now(),
             embedded_by=self._embedded_by,
         )
-        return self._counted(verdict)
+        return self._told(verdict, progress)
 
     def _failed(self, error: SluiceError, progress: _Progress) -> Verdict:
         verdict = failed(
@@ -309,16 +326,10 @@ class Moderator:
             timings_ms=progress.timings(),
             now=self._clock.now(),
         )
-        return self._counted(verdict)
+        return self._told(verdict, progress)
 
-    def _counted(self, verdict: Verdict) -> Verdict:
-        self._metrics.upload_answered(verdict.decision, verdict.decided_by, verdict.reason)
-        for stage, milliseconds in verdict.timings_ms.items():
-            self._metrics.stage_took(stage, milliseconds / 1000.0)
-        if verdict.degraded:
-            self._metrics.degraded(verdict.reason)
-        if verdict.media is not None:
-            self._metrics.video_moderated(verdict.media.duration_s)
+    def _told(self, verdict: Verdict, progress: _Progress) -> Verdict:
+        count_verdict(self._metrics, verdict, progress.subject.event.priority)
         log.info(
             "verdict",
             decision=verdict.decision,

@@ -244,6 +244,12 @@ class TelemetrySettings(_Group):
     port: int = Field(9464, ge=0, le=65535, description="0: any free port")
     max_poll_age_s: Seconds = Field(30.0, description="/livez fails when the last poll is older")
     max_unacknowledged_s: Seconds = Field(60.0, description="/livez fails when a verdict waits longer")
+    traces_url: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(
+        None, description="OTLP over HTTP, such as http://collector:4318/v1/traces; None: no traces"
+    )
+    traces_share: float = Field(
+        1.0, ge=0, le=1, description="of the uploads whose event does not say whether they are traced"
+    )
 
 
 class Settings(BaseSettings):

@@ -21,7 +21,12 @@ HOMES = {
     "httpx": ("worker/media/",),
     "boto3": ("worker/media/",),
     "faiss": ("worker/similarity.py",),
-    "prometheus_client": ("worker/telemetry/metrics.py",),
+    "opentelemetry": ("worker/telemetry/traces.py",),
+    "prometheus_client": (
+        "worker/telemetry/declared.py",
+        "worker/telemetry/metrics.py",
+        "worker/telemetry/scrape.py",
+    ),
 }
 
 

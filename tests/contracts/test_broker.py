@@ -130,6 +130,20 @@ def test_poll_returns_no_more_than_asked_for(broker: BrokerUnderTest, settings: 
     assert max(sizes) == 3
 
 
+def test_what_is_not_yet_read_is_known(broker: BrokerUnderTest, settings: KafkaSettings) -> None:
+    producer = broker.producer(settings)
+    for _ in range(6):  # one after the other: the embedded broker counts batches
+        publish(producer, settings.uploads_topic, ["one key"])
+    producer.close(2)
+    with joined(broker, settings) as member:
+        while not member.records:
+            member.poll(0.05, max_records=2)
+        at = member.records[0].topic_partition
+        assert member.consumer.lag()[at] == 6 - len(member.records)
+        read(member, 6)
+        assert member.consumer.lag()[at] == 0
+
+
 def test_a_group_that_never_committed_starts_at_the_beginning_and_then_where_it_committed(
     broker: BrokerUnderTest, settings: KafkaSettings
 ) -> None:

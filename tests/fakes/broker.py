@@ -167,6 +167,9 @@ class FakeConsumer:
     def assignment(self) -> frozenset[TopicPartition]:
         return frozenset(self._positions)
 
+    def lag(self) -> dict[TopicPartition, int]:
+        return {at: len(self._broker.logs[at]) - position for at, position in self._positions.items()}
+
     def joined(self) -> bool:
         return self in self._group.members
 

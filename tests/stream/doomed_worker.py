@@ -31,6 +31,7 @@ from worker.stream import client
 from worker.stream.delivery import AtLeastOnce
 from worker.stream.loop import StreamLoop
 from worker.stream.signals import stop_on_signals
+from worker.telemetry.metrics import Metrics
 from worker.verdicts import Subject, failed
 
 SECONDS_AN_UPLOAD = 0.05
@@ -61,7 +62,7 @@ def main() -> None:
     kafka = KafkaSettings.model_validate_json(sys.argv[1])
     settings = Settings(kafka=kafka, worker=WorkerSettings(concurrency=4, max_pending=16))
     attempts = Attempts(counts(sys.argv[2]), kafka.group_id, settings.worker.quarantine_after)
-    handler = UploadHandler(settings, cast(Moderator, Doomed()), attempts, SystemClock())
+    handler = UploadHandler(settings, cast(Moderator, Doomed()), attempts, SystemClock(), Metrics())
     producer = client.BrokerProducer(kafka)
     consumer = client.BrokerConsumer(kafka)
     loop = StreamLoop(

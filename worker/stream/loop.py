@@ -161,6 +161,7 @@ class StreamLoop:
         self._last_poll_s = self._clock.monotonic_s()
         self._joined = self._consumer.joined()
         self._telemetry.assigned(len(self._consumer.assignment()))
+        self._telemetry.lag(self._consumer.lag())
         return items
 
     def _admit(self, items: list[Record | Unreadable]) -> None:

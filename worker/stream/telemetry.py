@@ -40,6 +40,10 @@ class StreamTelemetry(Protocol):
 
     def assigned(self, partitions: int) -> None: ...
 
+    def lag(self, records: Mapping[TopicPartition, int]) -> None:
+        """What is on the assigned partitions and not yet read."""
+        ...
+
 
 class SilentTelemetry:
     """Implements StreamTelemetry by saying nothing."""
@@ -65,3 +69,5 @@ class SilentTelemetry:
     def poll_failed(self) -> None: ...
 
     def assigned(self, partitions: int) -> None: ...
+
+    def lag(self, records: Mapping[TopicPartition, int]) -> None: ...

@@ -99,6 +99,11 @@ class Consumer(Protocol):
 
     def assignment(self) -> frozenset[TopicPartition]: ...
 
+    def lag(self) -> Mapping[TopicPartition, int]:
+        """Records of the assigned partitions that are not yet read, as the last fetch of each said. Asks
+        nobody; a partition that was not fetched yet is not there."""
+        ...
+
     def joined(self) -> bool:
         """Whether the group counts us as a member, be it without partitions."""
         ...

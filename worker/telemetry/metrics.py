@@ -1,183 +1,58 @@
-"""Every metric of the worker, declared once: name, help, base unit, and what to do when it looks wrong.
+"""What happened, as metrics. They are declared in ``declared.py``.
 
-Durations are in seconds, sizes in bytes or clips. Label values come from closed sets (decisions, reasons
-of ``errors.py``, stages); what does not is folded into ``other``, so that no upload can add a time series.
+Label values come from closed sets (decisions, reasons of ``errors.py``, stages, labels of the models); what
+does not is folded into ``other``, so that no upload can add a time series.
 """
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+import math
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import get_args
+
 from prometheus_client.exposition import generate_latest
+
+from worker.cache import Event
+from worker.errors import MediaError, Quarantined, UnreadableEvent
+from worker.stream.dead_letter import UNREADABLE_RECORD
+from worker.telemetry.declared import Declared
+from worker.telemetry.usage import CpuUsage, cpu_usage
 
 MAX_VALUES = 64  # of one label of one metric; the next new value is counted as OTHER
 OTHER = "other"
 
-STAGE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
-RUN_BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-CLIP_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
+GPU_PROVIDERS = frozenset({"cuda", "tensorrt"})
+SCORE_BINS = tuple(f"{upper / 10:.1f}" for upper in range(1, 11))  # upper edges of equal bins of [0, 1]
 
 
-class Metrics:
-    """The one object that the rest of the worker calls. It has its own registry: no global state."""
+class Metrics(Declared):
+    """The one object that the rest of the worker calls."""
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry(auto_describe=True)
+    def __init__(self, usage: Callable[[], CpuUsage] = cpu_usage) -> None:
+        """``usage``: CPU seconds since the start, asked for whenever the metrics are read."""
+        super().__init__()
+        self._usage = usage
+        self._reading = threading.Lock()
         self._seen: dict[tuple[str, str], set[str]] = {}
-        self._declare_uploads()
-        self._declare_models()
-        self._declare_cache()
-        self._declare_stream()
-
-    # Declarations
-
-    def _declare_uploads(self) -> None:
-        self._uploads = Counter(
-            "sluice_uploads",
-            "Uploads answered. Many with decided_by=error: docs/operations.md explains each `reason`.",
-            ("decision", "decided_by", "reason"),
-            registry=self.registry,
-        )
-        self._stage_s = Histogram(
-            "sluice_stage_seconds",
-            "Time of one upload in one stage. Remedy: the slowest stage is the one to give more of.",
-            ("stage",),
-            buckets=STAGE_BUCKETS_S,
-            registry=self.registry,
-        )
-        self._degraded = Counter(
-            "sluice_degraded_uploads",
-            "Uploads answered without the escalation that was due, and so with review. Remedy: add workers, "
-            "or raise the deadline.",
-            ("why",),
-            registry=self.registry,
-        )
-        self._video_s = Counter(
-            "sluice_video_seconds",
-            "Seconds of video moderated, by the length of the uploads rather than by what was looked at.",
-            registry=self.registry,
-        )
-
-    def _declare_models(self) -> None:
-        self._models = Info(
-            "sluice_model", "Models that are loaded.", ("role", "name"), registry=self.registry
-        )
-        self._batch_clips = Histogram(
-            "sluice_batch_clips",
-            "Clips in a batch. Always 1 under load: raise `inference.max_batch_delay_s`.",
-            ("model",),
-            buckets=CLIP_BUCKETS,
-            registry=self.registry,
-        )
-        self._batches = Counter(
-            "sluice_batches",
-            "Batches by why they closed: full, delay, draining. Mostly `full`: the model is the bottleneck.",
-            ("model", "why"),
-            registry=self.registry,
-        )
-        self._run_s = Histogram(
-            "sluice_batch_seconds",
-            "Time of one batch in the model. Rising at the same size: the machine is shared or throttled.",
-            ("model",),
-            buckets=RUN_BUCKETS_S,
-            registry=self.registry,
-        )
-        self._queue_clips = Gauge(
-            "sluice_queue_clips",
-            "Clips waiting for a model. At `inference.queue_clips` uploads wait for room: add workers.",
-            ("model",),
-            registry=self.registry,
-        )
-        self._escalations = Counter(
-            "sluice_escalated_uploads",
-            "Uploads whose clips went up to the escalation model. A growing share: the filter drifts, or "
-            "a policy's band is wide.",
-            registry=self.registry,
-        )
-        self._escalated_clips = Counter(
-            "sluice_escalated_clips", "Clips that went up to the escalation model.", registry=self.registry
-        )
-
-    def _declare_cache(self) -> None:
-        self._cache = Counter(
-            "sluice_cache_events",
-            "hit, miss, error (no answer), poisoned (value refused when read), shared (another worker "
-            "computed it), opened and closed (circuit). `poisoned`: find who else writes to the server.",
-            ("event",),
-            registry=self.registry,
-        )
-
-    def _declare_stream(self) -> None:
-        self._dead_letters = Counter(
-            "sluice_dead_letters",
-            "Records without a readable upload id. Their headers `__connect.errors.*` say what was wrong.",
-            ("reason",),
-            registry=self.registry,
-        )
-        self._admitted = Counter(
-            "sluice_records_admitted",
-            "Records taken up. More than the uploads answered: some came again after a rebalance or restart.",
-            registry=self.registry,
-        )
-        self._abandoned = Counter(
-            "sluice_records_abandoned",
-            "Records whose partition went to another worker, or that a shutdown did not wait for. They are "
-            "read again. Many: raise `worker.drain_timeout_s`, or find out why the group is restless.",
-            registry=self.registry,
-        )
-        self._pending = Gauge(
-            "sluice_records_pending",
-            "Records admitted and not yet answered. At `worker.max_pending` reading pauses: add workers.",
-            registry=self.registry,
-        )
-        self._pending_bytes = Gauge(
-            "sluice_records_pending_bytes",
-            "Their size, media inside of records included.",
-            registry=self.registry,
-        )
-        self._partitions = Gauge(
-            "sluice_partitions_assigned",
-            "Partitions of the uploads topic that this worker reads.",
-            registry=self.registry,
-        )
-        self._commits = Counter(
-            "sluice_commits", "Commits of finished offsets that the broker has taken.", registry=self.registry
-        )
-        self._refused = Counter(
-            "sluice_broker_failures",
-            "Polls and commits that the broker did not answer; they are tried again. Many: look at it.",
-            ("request",),
-            registry=self.registry,
-        )
-        self._kept = Gauge(
-            "sluice_answers_kept",
-            "With exactly_once: answers that wait for a record before them, or for their transaction.",
-            registry=self.registry,
-        )
-        self._kept_s = Gauge(
-            "sluice_answers_kept_seconds",
-            "Age of the oldest of them. Long: one slow upload holds up its partition; lower "
-            "`worker.upload_timeout_s`, or use more partitions.",
-            registry=self.registry,
-        )
-        self._paused = Gauge(
-            "sluice_consumer_paused",
-            "1 while reading is paused because `worker.max_pending` uploads are in flight.",
-            registry=self.registry,
-        )
-        self._retries = Counter(
-            "sluice_retries",
-            "Second and later tries of what is retriable, by reason. Many: the store or broker is unwell.",
-            ("reason",),
-            registry=self.registry,
-        )
-
-    # What happened
+        self._on_gpu: set[str] = set()  # models
+        self._lagging: set[str] = set()  # partitions
+        self._begin_at_zero()
 
     def upload_answered(self, decision: str, decided_by: str, reason: str) -> None:
         self._uploads.labels(decision, decided_by, self._bounded("uploads", "reason", reason)).inc()
 
-    def stage_took(self, stage: str, seconds: float) -> None:
-        self._stage_s.labels(self._bounded("stage_seconds", "stage", stage)).observe(seconds)
+    def stage_took(self, stage: str, priority: str, seconds: float) -> None:
+        self._stage_s.labels(self._bounded("stage_seconds", "stage", stage), priority).observe(seconds)
+
+    def waited_in_topic(self, priority: str, seconds: float) -> None:
+        """Clocks of two machines are compared: what would be negative counts as 0."""
+        self._queue_s.labels(priority).observe(max(0.0, seconds))
+
+    def upload_to_verdict(self, priority: str, seconds: float) -> None:
+        self._verdict_s.labels(priority).observe(max(0.0, seconds))
 
     def degraded(self, why: str) -> None:
         self._degraded.labels(self._bounded("degraded", "why", why)).inc()
@@ -185,14 +60,39 @@ class Metrics:
     def video_moderated(self, duration_s: float) -> None:
         self._video_s.inc(max(0.0, duration_s))
 
-    def model_loaded(self, role: str, name: str, **facts: str) -> None:
-        """``facts``: version, variant, sha256, provider."""
-        self._models.labels(role, name).info(facts)
+    def decoding(self) -> AbstractContextManager[object]:
+        """Around a decode job, its wait for a process included."""
+        return self._decodes.track_inprogress()
+
+    def decode_failed(self, reason: str) -> None:
+        self._decode_failures.labels(self._bounded("decode_failures", "reason", reason)).inc()
+
+    def label_decided(self, label: str, action: str, decided_by: str) -> None:
+        self._label_decisions.labels(label, action, decided_by).inc()
+
+    def scored(self, label: str, probability: float) -> None:
+        """What a model that looks at every upload said of a video, in [0, 1]."""
+        self._scores.labels(label, SCORE_BINS[score_bin(probability)]).inc()
+
+    def scores_expected(self, label: str, shares: Sequence[float] | None) -> None:
+        """Makes all bins known. ``shares``: of each of SCORE_BINS; None: the model carries no reference."""
+        for upper in SCORE_BINS:
+            self._scores.labels(label, upper)
+        for upper, share in zip(SCORE_BINS, shares or (), strict=False):
+            self._reference.labels(label, upper).set(share)
+
+    def model_loaded(self, role: str, name: str, provider: str, **facts: str) -> None:
+        """``facts``: version, variant, sha256."""
+        self._models.labels(role, name).info({"provider": provider, **facts})
+        if provider in GPU_PROVIDERS:
+            self._on_gpu.add(name)
 
     def batch_closed(self, model: str, clips: int, why: str, run_s: float) -> None:
         self._batch_clips.labels(model).observe(clips)
         self._batches.labels(model, why).inc()
         self._run_s.labels(model).observe(run_s)
+        if model in self._on_gpu:
+            self._gpu_s.labels(model).inc(run_s)
 
     def queue_changed(self, model: str, clips: int) -> None:
         self._queue_clips.labels(model).set(clips)
@@ -221,8 +121,22 @@ class Metrics:
         self._kept.set(answers)
         self._kept_s.set(oldest_s)
 
+    def answered(self, seconds: float) -> None:
+        self._answer_s.observe(seconds)
+
     def assigned(self, partitions: int) -> None:
         self._partitions.set(partitions)
+
+    def lag(self, records: Mapping[int, int]) -> None:
+        """``records`` by partition; a partition that is not there any more is another worker's."""
+        behind: Counter[str] = Counter()
+        for partition, count in records.items():
+            behind[self._bounded("lag", "partition", str(partition))] += count
+        for gone in self._lagging - behind.keys():
+            self._lag.remove(gone)
+        self._lagging = set(behind)
+        for partition_name, count in behind.items():
+            self._lag.labels(partition_name).set(count)
 
     def committed(self) -> None:
         self._commits.inc()
@@ -241,12 +155,28 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """What /metrics answers."""
+        with self._reading:
+            for part, seconds in self._usage()._asdict().items():
+                counter = self._cpu_s.labels(part)
+                counter.inc(max(0.0, seconds - self.value("sluice_cpu_seconds_total", part=part)))
         return generate_latest(self.registry)
 
     def value(self, name: str, **labels: str) -> float:
         """One sample, 0.0 when it was never touched. For tests and for the summary of the demo."""
         found = self.registry.get_sample_value(name, labels)
         return 0.0 if found is None else found
+
+    def _begin_at_zero(self) -> None:
+        """What shall be told when it happens once: an increase to 1 is seen only where there was a 0."""
+        for reason in (UnreadableEvent.reason, UNREADABLE_RECORD):
+            self._dead_letters.labels(reason)
+        for error in MediaError.__subclasses__():
+            self._decode_failures.labels(error.reason)
+        for event in get_args(Event):
+            self._cache.labels(event)
+        for request in ("poll", "commit"):
+            self._refused.labels(request)
+        self._uploads.labels("review", "error", Quarantined.reason)
 
     def _bounded(self, metric: str, label: str, value: str) -> str:
         seen = self._seen.setdefault((metric, label), set())
@@ -256,3 +186,8 @@ class Metrics:
             return OTHER
         seen.add(value)
         return value
+
+
+def score_bin(probability: float) -> int:
+    """Index into SCORE_BINS of the bin [upper - 0.1, upper); 1.0 belongs to the last."""
+    return min(len(SCORE_BINS) - 1, max(0, math.floor(probability * len(SCORE_BINS))))

@@ -19,7 +19,7 @@ class StreamMetrics:
         self._metrics.admitted()
 
     def answered(self, seconds: float) -> None:
-        self._metrics.stage_took("answer", seconds)
+        self._metrics.answered(seconds)
 
     def dead_lettered(self, reason: str) -> None:
         self._metrics.dead_letter(reason)
@@ -47,3 +47,6 @@ class StreamMetrics:
 
     def assigned(self, partitions: int) -> None:
         self._metrics.assigned(partitions)
+
+    def lag(self, records: Mapping[TopicPartition, int]) -> None:
+        self._metrics.lag({at.partition: behind for at, behind in records.items()})

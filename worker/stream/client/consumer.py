@@ -51,6 +51,14 @@ class BrokerConsumer:
     def assignment(self) -> frozenset[TopicPartition]:
         return ours(self._consumer.assignment())
 
+    def lag(self) -> dict[TopicPartition, int]:
+        states = dict(self._consumer._subscription.assignment)  # `position()` may ask the broker
+        return {
+            TopicPartition(at.topic, at.partition): max(0, state.highwater - position.offset)
+            for at, state in states.items()
+            if (position := state.position) is not None and state.highwater is not None
+        }
+
     def joined(self) -> bool:
         return bool(self._consumer.group_metadata().generation_id >= 0)
 

@@ -17,9 +17,14 @@ from worker.stream.types import Record
 
 
 class Tail(AbstractContextManager["Tail"]):
-    """Reads all partitions of a topic, without a group, from the beginning or from now on."""
+    """Reads all partitions of a topic, without a group, from the beginning or from now on.
 
-    def __init__(self, settings: KafkaSettings, topic: str, from_beginning: bool = False) -> None:
+    ``back``: of each partition, begin with so many records that are there already.
+    """
+
+    def __init__(
+        self, settings: KafkaSettings, topic: str, from_beginning: bool = False, *, back: int = 0
+    ) -> None:
         require_crc32c()
         with translating():
             self._consumer = KafkaConsumer(**options.connection(settings), **options.fetching(settings))
@@ -33,7 +38,7 @@ class Tail(AbstractContextManager["Tail"]):
             if from_beginning:
                 self._consumer.seek_to_beginning(*partitions)
             else:
-                self._start_at_the_end(partitions)
+                self._start_near_the_end(partitions, back)
 
     def poll(self, timeout_s: float, max_records: int = 500) -> list[Record]:
         """What has arrived; a record that cannot be read is left out."""
@@ -49,8 +54,10 @@ class Tail(AbstractContextManager["Tail"]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _start_at_the_end(self, partitions: Iterable[KafkaPartition]) -> None:
+    def _start_near_the_end(self, partitions: Iterable[KafkaPartition], back: int) -> None:
         """Fixes the positions before returning: what is written from now on is seen."""
         self._consumer.seek_to_end(*partitions)
         for partition in partitions:
-            self._consumer.position(partition)
+            end = self._consumer.position(partition)
+            if back:
+                self._consumer.seek(partition, max(0, end - back))
