@@ -3,6 +3,7 @@
 values.yaml           the blocks of settings and secrets    from worker/settings.py
 values.schema.json    the same, checked strictly            from worker/settings.py
 README.md             the table of values                   from the comments of values.yaml
+dashboards/           Grafana's JSON                        from panels.yaml
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import yaml
 from pydantic.fields import FieldInfo
 
+from helm import boards
 from worker.configuration import fields, is_secret
 from worker.reference import SettingPath, defaults, meaning, setting_schemas
 
@@ -38,6 +40,7 @@ def files() -> dict[Path, str]:
         CHART / "values.yaml": values,
         CHART / "values.schema.json": json.dumps(schema, indent=2) + "\n",
         CHART / "README.md": f"{readme}## Values\n\n{table(values)}",
+        **boards.files(),
     }
 
 

@@ -91,6 +91,15 @@ def kafka_home() -> Path:
     return home
 
 
+def promtool() -> str:
+    """The tool of Prometheus that tests rules."""
+    return _of_prometheus("promtool")
+
+
+def prometheus() -> str:
+    return _of_prometheus("prometheus")
+
+
 def docker_engine() -> None:
     """Ask for a running Docker engine."""
     if not docker_runs():
@@ -104,10 +113,21 @@ def find_kafka_home() -> Path | None:
     return next((home for home in candidates if (home / "libs").is_dir()), None)
 
 
+def find_faketime() -> Path | None:
+    """The library that changes the wall clock of a process (Debian's package libfaketime)."""
+    return next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+
+
 def find_container_scripts() -> Path | None:
     """A folder with engine.sh (starts a Docker engine) and images.sh (builds images without a registry)."""
     scripts = folder() / "containers"
     return scripts if (scripts / "engine.sh").is_file() and (scripts / "images.sh").is_file() else None
+
+
+def find_cluster_script() -> Path | None:
+    """cluster.py, which starts a Kubernetes of one node on this machine."""
+    script = folder() / "kube" / "cluster.py"
+    return script if script.is_file() else None
 
 
 def docker_runs() -> bool:
@@ -137,9 +157,19 @@ def found() -> dict[str, str]:
         "media corpus": _where(folder() / "media"),
         "Apache Kafka": f"{home}" if home else "not found (KAFKA_HOME)",
         "Java": shutil.which("java") or "not found",
+        "Prometheus": shutil.which("prometheus") or "not found",
         "Docker engine": "answers" if docker_runs() else "none answers",
         "container scripts": f"{scripts}" if scripts else "not found",
+        "cluster script": f"{find_cluster_script() or 'not found'}",
     }
+
+
+def _of_prometheus(program: str) -> str:
+    path = shutil.which(program)
+    if path is None:
+        miss("Prometheus", f"{program} is not on the PATH; Debian's package `prometheus` has it")
+    used["Prometheus"] += 1
+    return path
 
 
 def _folder_of(part: str, name: str) -> Path:

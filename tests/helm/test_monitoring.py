@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
-from tests.helm.chart import BROKER, Resource, ci_values, render
+from tests.helm.chart import BROKER, Resource, below, ci_values, render
 from worker.telemetry.metrics import Metrics
 
 SUFFIXES = ("", "_total", "_bucket", "_sum", "_count", "_info")
@@ -56,3 +57,31 @@ def test_the_service_monitor_selects_the_service() -> None:
 def test_nothing_is_monitored_unless_asked() -> None:
     kinds = {each["kind"] for each in render(BROKER).resources}
     assert not kinds & {"PodMonitor", "ServiceMonitor", "PrometheusRule", "ScaledObject", "Service"}
+
+
+def test_thresholds_are_the_values() -> None:
+    given = {"errorShare": 0.31, "degradedShare": 0.32, "latencySeconds": 33, "verdictSeconds": 34}
+    values = below("monitoring.prometheusRule", {"enabled": True, "backlogSeconds": 350000, **given})
+    (group,) = render(BROKER, values).one("PrometheusRule")["spec"]["groups"]
+    asked = "\n".join(rule["expr"] for rule in group["rules"])
+    for value in (*given.values(), 350000):
+        assert len(re.findall(rf"> {value}\s*$", asked, re.MULTILINE)) == 1
+    assert "# " not in asked
+
+
+def test_dashboards_are_mounted_for_grafanas_sidecar() -> None:
+    values = below("monitoring.dashboards", {"enabled": True, "labels": {"grafana_dashboard": "yes"}})
+    boards = [
+        each
+        for each in render(BROKER, values).all("ConfigMap")
+        if "grafana_dashboard" in each["metadata"]["labels"]
+    ]
+    assert {key for board in boards for key in board["data"]} == {
+        "operations.json",
+        "quality.json",
+        "cost.json",
+    }
+    for board in boards:
+        (text,) = board["data"].values()
+        assert json.loads(text)["uid"].startswith("sluice-")
+        assert board["metadata"]["labels"]["grafana_dashboard"] == "yes"

@@ -1,0 +1,184 @@
+"""Real faults of a real worker fire the alerts that are meant for them, in a real Prometheus."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.brokers import topic_specs, unique_settings, wait_for
+from tests.observability.prometheus import Prometheus, reading
+from tests.synthesis import Video
+from worker.child import WorkerProcess
+from worker.commands.publish import upload_record
+from worker.commands.watch import read_verdict
+from worker.messages import Verdict
+from worker.settings import KafkaSettings
+from worker.standalone import EMBEDDED_SESSION_TIMEOUT_S, EmbeddedBroker, EmbeddedCache
+from worker.stream.client import BrokerProducer, Tail, create_topics
+from worker.stream.types import Outgoing
+from worker.telemetry.usage import descendants
+
+READY_WITHIN_S = 120.0
+FIRES_WITHIN_S = 60.0
+BROKEN = b"\x00\x00\x00\x18ftypmp42 cut off"
+SETTINGS = {
+    "SLUICE_WORKER__CONCURRENCY": "2",
+    "SLUICE_WORKER__MAX_PENDING": "2",
+    "SLUICE_INFERENCE__ESCALATION": "",  # starts sooner
+    "SLUICE_INFERENCE__MAX_BATCH_CLIPS": "1",
+    "SLUICE_CACHE__BREAKER_RESET_S": "1",
+}
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+
+
+@dataclass
+class Stage:
+    kafka: KafkaSettings
+    broker: ExitStack  # closing it stops the broker
+    cache_url: str
+    cache: ExitStack
+    worker: WorkerProcess
+    prometheus: Prometheus
+    producer: BrokerProducer
+    verdicts: Tail
+    folder: Path
+    seen: int = 0
+
+    def upload(self, content: bytes) -> None:
+        self.seen += 1
+        file = self.folder / f"upload-{self.seen}.mp4"
+        file.write_bytes(content)
+        self.producer.send(upload_record(self.kafka, str(file), upload_id=file.name)).result(20)
+
+    def answer(self) -> Verdict:
+        found: list[Verdict] = []
+
+        def come() -> bool:
+            found.extend(filter(None, map(read_verdict, self.verdicts.poll(0.2))))
+            return bool(found)
+
+        wait_for(come, 60, f"a verdict; {self.worker.log_tail()}")
+        return found[0]
+
+    def fires(self, alert: str) -> None:
+        print(f"{alert}: {self.prometheus.wait_for(alert, FIRES_WITHIN_S)}")
+
+    def signal_decoders(self, number: signal.Signals) -> None:
+        """To the processes below the fork server, which is the worker's only child."""
+        _, *decoders = descendants(self.worker.process.pid)
+        for pid in decoders:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    with ExitStack() as stack:
+        broker, cache = stack.enter_context(ExitStack()), stack.enter_context(ExitStack())
+        kafka = unique_settings(broker.enter_context(EmbeddedBroker()), EMBEDDED_SESSION_TIMEOUT_S)
+        create_topics(kafka, topic_specs(kafka, 1))
+        cache_url = cache.enter_context(EmbeddedCache())
+        settings = SETTINGS | {"SLUICE_CACHE__URL": cache_url}
+        worker = stack.enter_context(WorkerProcess(kafka, tmp_path / "log", settings))
+        prometheus = stack.enter_context(reading(tmp_path / "prometheus", f"127.0.0.1:{worker.health_port}"))
+        worker.wait_until_ready(READY_WITHIN_S)
+        tail = stack.enter_context(Tail(kafka, kafka.verdicts_topic, True))
+        producer = BrokerProducer(kafka)
+        stack.callback(producer.close, 2.0)
+        yield Stage(kafka, broker, cache_url, cache, worker, prometheus, producer, tail, tmp_path)
+
+
+def test_faults_fire_their_alerts(stage: Stage) -> None:
+    video = Video(duration_s=1.0).make()
+    stage.upload(video)
+    assert stage.answer().reason == ""
+    wait_for(lambda: not stage.prometheus.firing(), 60, f"silence; {stage.prometheus.firing()}")
+
+    broken_uploads(stage)
+    a_record_without_an_upload_id(stage)
+    decoders_that_die(stage)
+    decoders_that_hang(stage)
+    somebody_else_in_the_cache(stage, video)
+    no_cache(stage)
+    no_worker(stage)
+
+
+def broken_uploads(stage: Stage) -> None:
+    for number in range(3):
+        stage.upload(BROKEN + bytes([number]))
+        assert stage.answer().reason == "undecodable"
+    stage.upload(BROKEN)
+    stage.fires("SluiceUploadsFail")
+    assert stage.answer().reason == "undecodable"
+
+
+def a_record_without_an_upload_id(stage: Stage) -> None:
+    stage.producer.send(Outgoing(stage.kafka.uploads_topic, b"k", b"{}")).result(20)
+    stage.fires("SluiceDeadLetters")
+
+
+def decoders_that_die(stage: Stage) -> None:
+    with every(0.005, lambda: stage.signal_decoders(signal.SIGKILL)):
+        stage.upload(Video(duration_s=2.0).make())
+        assert stage.answer().reason == "decoder_crashed"
+    stage.fires("SluiceDecodersCrash")
+
+
+def decoders_that_hang(stage: Stage) -> None:
+    with every(0.005, lambda: stage.signal_decoders(signal.SIGSTOP)):
+        for number in range(4):  # two more than may be pending
+            stage.upload(Video(duration_s=1.0 + number / 10).make())
+        for alert in ("SluiceNothingAnswered", "SluiceFull", "SluiceBehind"):
+            stage.fires(alert)
+    stage.signal_decoders(signal.SIGCONT)
+    for _ in range(4):
+        stage.answer()
+
+
+def somebody_else_in_the_cache(stage: Stage, video: bytes) -> None:
+    with redis.Redis.from_url(stage.cache_url) as server:
+        for key in server.keys("*"):
+            if server.type(key) == b"string":
+                server.set(key, b"mine now")
+    stage.upload(video)
+    stage.answer()
+    stage.fires("SluiceCachePoisoned")
+
+
+def no_cache(stage: Stage) -> None:
+    stage.cache.close()
+    for number in range(3):
+        stage.upload(BROKEN + b"without a cache" + bytes([number]))
+        stage.answer()
+    stage.fires("SluiceCacheFails")
+
+
+def no_worker(stage: Stage) -> None:
+    stage.worker.process.kill()
+    stage.fires("SluiceNoWorkers")
+
+
+@contextmanager
+def every(seconds: float, act: Callable[[], object]) -> Iterator[None]:
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(seconds):
+            act()
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
