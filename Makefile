@@ -5,6 +5,8 @@ VENV ?= .venv
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
+# `--results benchmarks/results/cluster.json` keeps what was measured.
+CLUSTER_ARGS ?=
 # The wheel of ONNX Runtime: cpu (OpenVINO) or gpu (CUDA).
 WORKER_EXTRA ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
@@ -78,13 +80,17 @@ format: $(VENV)/.dev ## Format the code
 .PHONY: bench
 bench: $(VENV)/.bench ## Time Sluice beside other tools on this CPU; writes benchmarks/results and the tables of the docs
 	$(BIN)/python -m benchmarks.decode
-	$(BIN)/python -m benchmarks.inference
+	$(BIN)/python -m benchmarks.inference --rounds 2
 	$(BIN)/python -m benchmarks.service --quick
 	$(BIN)/python -m benchmarks.table
 
 .PHONY: test-containers
 test-containers: $(VENV)/.dev ## The contract tests over testcontainers' Kafka and Redis
 	$(BIN)/python -m tests.containers
+
+.PHONY: test-cluster
+test-cluster: $(VENV)/.dev ## The chart on a real Kubernetes, with real pods and real video
+	$(BIN)/python -m tests.cluster $(CLUSTER_ARGS)
 
 .PHONY: schemas
 schemas: $(VENV)/.worker ## Write docs/schemas, docs/settings.md and the chart's reference from the code
