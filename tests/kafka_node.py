@@ -1,4 +1,4 @@
-"""One node of Apache Kafka (KRaft, in one folder, on the loopback), from an unpacked distribution."""
+"""One node of Apache Kafka (KRaft, in one folder, on the loopback), or several of them as a cluster."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 CLUSTER_ID = "5L6g3nShT-eMCtK--X86sw"
@@ -15,7 +17,7 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 listeners=CLIENT://{listen}:{client},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=CLIENT://127.0.0.1:{advertised}
+advertised.listeners=CLIENT://{advertised}
 listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=CLIENT
@@ -34,23 +36,39 @@ num.io.threads=4
 log.cleaner.dedupe.buffer.size=16777216
 message.max.bytes=67108864
 """
+REPLICATED_PROPERTIES = """
+default.replication.factor=3
+min.insync.replicas=2
+offsets.topic.replication.factor=3
+transaction.state.log.replication.factor=3
+transaction.state.log.min.isr=2
+"""
 
 
 class KafkaNode:
     """`with KafkaNode(home, folder) as node: node.bootstrap`"""
 
-    def __init__(self, home: Path, folder: Path, extra: str = "") -> None:
+    def __init__(
+        self,
+        home: Path,
+        folder: Path,
+        extra: str = "",
+        *,
+        host: str = "127.0.0.1",
+        controller_port: int | None = None,
+    ) -> None:
         """``extra``: further properties; of two equal names the later counts."""
         self._home = home
+        self._host = host
         self._log = folder / "node.log"
         self._properties = folder / "node.properties"
         self.data = folder / "data"
-        self.port = _free_port()
+        self.port = free_port()
         properties = NODE_PROPERTIES.format(
-            listen="127.0.0.1",
+            listen=host,
             client=self.port,
-            advertised=self.port,
-            controller=_free_port(),
+            advertised=self.bootstrap,
+            controller=controller_port or free_port(),
             data=self.data,
         )
         self._properties.write_text(properties + extra)
@@ -58,18 +76,31 @@ class KafkaNode:
 
     @property
     def bootstrap(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self._host}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "not started"
+        return self._process.pid
 
     def __enter__(self) -> KafkaNode:
-        command = ("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self._properties))
-        subprocess.run(self._java(*command), check=True, capture_output=True, timeout=START_TIMEOUT_S)
+        self.format()
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def format(self) -> None:
+        command = ("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self._properties))
+        subprocess.run(self._java(*command), check=True, capture_output=True, timeout=START_TIMEOUT_S)
+
     def start(self) -> None:
+        self.launch()
+        self.wait_until_started()
+
+    def launch(self) -> None:
+        """Without waiting: a node of a cluster starts only when the others do."""
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 self._java("kafka.Kafka", str(self._properties)),
@@ -78,8 +109,11 @@ class KafkaNode:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
+
+    def wait_until_started(self) -> None:
+        assert self._process is not None, "not launched"
         give_up_s = time.monotonic() + START_TIMEOUT_S
-        while not (_answers(self.port) and b"Kafka Server started" in self._log.read_bytes()):
+        while not (_answers(self._host, self.port) and b"Kafka Server started" in self._log.read_bytes()):
             if self._process.poll() is not None or time.monotonic() > give_up_s:
                 raise RuntimeError(f"Apache Kafka did not start: {self._log.read_text()[-2000:]}")
             time.sleep(0.1)
@@ -105,13 +139,34 @@ class KafkaNode:
         return ["java", *options, "-cp", f"{self._home}/libs/*", *arguments]
 
 
-def _free_port() -> int:
+@contextmanager
+def kafka_cluster(home: Path, folder: Path, host: str = "127.0.0.1") -> Iterator[tuple[KafkaNode, ...]]:
+    """Three nodes, each broker and controller; replication 3, min.insync.replicas 2."""
+    ports = [free_port() for _ in range(3)]
+    voters = ",".join(f"{number}@127.0.0.1:{port}" for number, port in enumerate(ports, 1))
+    nodes = []
+    for number, port in enumerate(ports, 1):
+        own = folder / f"node-{number}"
+        own.mkdir()
+        extra = f"{REPLICATED_PROPERTIES}node.id={number}\ncontroller.quorum.voters={voters}\n"
+        nodes.append(KafkaNode(home, own, extra, host=host, controller_port=port))
+    with ExitStack() as stack:
+        for node in nodes:
+            node.format()
+            stack.callback(node.stop, signal.SIGKILL)  # in order, the last one would wait for the others
+            node.launch()
+        for node in nodes:
+            node.wait_until_started()
+        yield tuple(nodes)
+
+
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _answers(port: int) -> bool:
+def _answers(host: str, port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(0.2)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0

@@ -21,7 +21,11 @@ def kafka() -> Iterator[str]:
 
     port = _free_port()  # the node advertises it, so it is chosen before the container starts
     properties = NODE_PROPERTIES.format(
-        listen="0.0.0.0", client=CLIENT_PORT, advertised=port, controller=9093, data="/tmp/kafka-data"
+        listen="0.0.0.0",
+        client=CLIENT_PORT,
+        advertised=f"127.0.0.1:{port}",
+        controller=9093,
+        data="/tmp/kafka-data",
     )
     start = (
         f"cat > /tmp/node.properties <<'EOF'\n{properties}\nEOF\n"
