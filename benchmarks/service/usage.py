@@ -51,7 +51,7 @@ def usage_of(pids: list[int]) -> Usage:
 
 
 def _of_worker(pid: int) -> Usage:
-    below = list(_descendants(pid))
+    below = list(descendants(pid))
     return Usage(
         main_cpu_s=_cpu_s(pid, ended_children=False),
         decoder_cpu_s=sum(_cpu_s(child, ended_children=True) for child in below),
@@ -70,7 +70,8 @@ def on_cores(cores: set[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _descendants(pid: int) -> Iterator[int]:
+def descendants(pid: int) -> Iterator[int]:
+    """The pids of its children, theirs, and so on."""
     parents = {int(path.name): _parent(path) for path in PROC.iterdir() if path.name.isdigit()}
     found = {pid}
     while grown := {child for child, parent in parents.items() if parent in found} - found:
