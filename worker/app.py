@@ -305,8 +305,8 @@ def _require_topics(kafka: KafkaSettings) -> None:
     missing = missing_topics(kafka, (kafka.uploads_topic, kafka.verdicts_topic, kafka.dead_letters_topic))
     if missing:
         raise SettingsError(
-            f"{kafka.bootstrap_servers} has no topic {', '.join(missing)}: create it (the verdicts topic "
-            "with cleanup.policy=compact), or name another by SLUICE_KAFKA__UPLOADS_TOPIC and the like"
+            f"{kafka.bootstrap_servers} has no topic {', '.join(missing)}: create it with "
+            "`sluice topics create`, or name another by SLUICE_KAFKA__UPLOADS_TOPIC and the like"
         )
 
 
