@@ -128,6 +128,13 @@ class ModelSpec(_Frozen):
     audio: AudioInput | None = None
     embedding: Embedding | None = Field(default=None, description="absent: the network gives none")
     aggregation: Aggregation = Aggregation()
+    fusion_weight: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="of an escalation model: weight of its log-odds in the answer about a clip; the rest is "
+        "that of the model that looked first",
+    )
     taxonomy: str = Field(default="sluice-1", description="version of the label taxonomy")
     variants: tuple[Variant, ...] = Field(min_length=1)
     trained_on: str = Field(description="data, protocol and commit in a sentence; the model card says more")

@@ -138,6 +138,7 @@ def _spec(config: TrainConfig, evaluation: Evaluation, shipped: Shipped) -> Mode
         audio=config.audio,
         embedding=None if size is None else Embedding(size=size),
         aggregation=config.aggregation,
+        fusion_weight=config.fusion_weight,
         variants=described(shipped.files),
         trained_on=f"{config.data.note or config.data.manifest}; weights refitted on all of it, "
         f"figures and calibration from held-out folds by source",

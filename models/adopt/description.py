@@ -79,6 +79,7 @@ class Description(_Strict):
         "max", description="how frame scores become the clip's: the highest probability or their mean"
     )
     aggregation: Aggregation = Aggregation()
+    fusion_weight: float = Field(1.0, gt=0, le=1)
     taxonomy: str = "sluice-1"
     source: str = Field(min_length=1, description="where the network comes from, in a sentence")
     licence: str = Field(min_length=1, description="of the weights")

@@ -123,6 +123,7 @@ def _write(model: onnx.ModelProto, description: Description, precision: str, fol
         ),
         video=description.video,
         aggregation=description.aggregation,
+        fusion_weight=description.fusion_weight,
         taxonomy=description.taxonomy,
         variants=(variant,),
         trained_on=description.source,

@@ -23,6 +23,7 @@ def spec(
     band: tuple[float, float] = (0.3, 0.8),
     prevalence: float = 0.5,
     aggregation: Aggregation = MAX,
+    fusion_weight: float = 1.0,
 ) -> ModelSpec:
     return ModelSpec.model_validate(
         {
@@ -36,6 +37,7 @@ def spec(
             ],
             "video": VideoInput(frames=8, frame_rate_hz=4, height=16, width=16),
             "aggregation": aggregation,
+            "fusion_weight": fusion_weight,
             "variants": [
                 Variant(
                     name="fp32",

@@ -11,6 +11,7 @@ from models.spec import Aggregation
 from tests.cascade.examples import CLIP_S, stage
 from worker.cascade.aggregate import (
     Timeline,
+    fused,
     replaced,
     segments,
     timeline,
@@ -139,6 +140,22 @@ def test_segments_ascend_apart_and_hold_every_clip_at_the_threshold(clips: list[
 def test_replaced(base: dict[float, float], better: dict[float, float], expected: dict[float, float]) -> None:
     found = replaced(line(base), line(better))
     assert dict(zip(found.starts_s, found.probabilities.tolist(), strict=True)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("base", "better", "weight", "expected"),
+    [
+        (0.2, 0.8, 0.5, 0.5),  # log-odds of -1.386 and 1.386
+        (0.2, 0.8, 1.0, 0.8),
+        (0.5, 0.8, 0.5, 2 / 3),  # odds of 1 and 4: the root of their product is 2
+        (0.5, 0.9, 0.75, 0.8386),
+        (0.0, 0.5, 0.5, 3.162e-5),  # a certain look does not have the last word
+    ],
+)
+def test_two_looks_are_pooled(base: float, better: float, weight: float, expected: float) -> None:
+    found = fused(line({0.0: base}), line({0.0: better, 2.0: better}), weight)
+    assert found.probabilities[0] == pytest.approx(expected, rel=1e-3)
+    assert found.probabilities[1] == pytest.approx(better)  # where the first did not look
 
 
 def test_scores_of_another_model_are_an_error_and_not_silence() -> None:

@@ -29,6 +29,9 @@ class TrainConfig(Section):
     video: VideoInput
     audio: AudioInput | None = None
     aggregation: Aggregation = Aggregation()
+    fusion_weight: float = Field(
+        1.0, gt=0, le=1, description="of an escalation model: its share of the log-odds about a clip"
+    )
     architecture: Architecture
     init: str = Field(
         "", description="weights to start from: efficientnet-lite0, -lite1, -lite2 (ImageNet), or a file"

@@ -90,16 +90,22 @@ class Cascade:
         return self.run((threshold, threshold))
 
     def always_heavy(self) -> Run:
-        """The escalation model alone, on every clip."""
-        alone = Cascade(self.escalation, self.escalation, self.label).always_light()
-        return Run((0.0, 1.0), alone.probabilities, alone.held, alone.reviewed, self.clips)
+        """Every clip goes up."""
+        return self.run((0.0, 1.0))
 
     def cost(self, run: Run, rows: npt.NDArray[np.int64] | None = None) -> float:
-        """Milliseconds as a share of the escalation model on every clip, over these videos."""
+        """Milliseconds as a share of what judging every clip as always-heavy takes, over these videos.
+
+        That is the escalation model's time, and the filter's where its word counts beside it.
+        """
         rows = np.arange(len(self.clips)) if rows is None else rows
-        light_ms = self.filter.ms_per_clip * self.clips[rows].sum()
-        heavy_ms = self.escalation.ms_per_clip * run.escalated_clips[rows].sum()
-        return float((light_ms + heavy_ms) / (self.escalation.ms_per_clip * self.clips[rows].sum()))
+        clips, light_ms, heavy_ms = (
+            self.clips[rows].sum(),
+            self.filter.ms_per_clip,
+            self.escalation.ms_per_clip,
+        )
+        needed_ms = heavy_ms + (light_ms if self.escalation.spec.fusion_weight < 1.0 else 0.0)
+        return float((light_ms * clips + heavy_ms * run.escalated_clips[rows].sum()) / (needed_ms * clips))
 
     def _policy(self, band: Band) -> Policy:
         label = self.filter.spec.labels[0].model_copy(update={"band": band})

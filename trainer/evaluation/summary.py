@@ -297,9 +297,9 @@ def _with_verdict(together: Together, comparisons: Sequence[Comparison]) -> Toge
     )
     low, high = gained.interval
     value = f"{gained.value:+.3f} (95 %: {low:+.3f} to {high:+.3f})"
-    said = f"the escalation model's AUC less the filter's is {value}"
+    said = f"with the escalation on every clip, AUC less that of the filter alone is {value}"
     verdict = (
-        f"The escalation model beats the filter: {said}."
+        f"The escalation beats the filter alone: {said}."
         if gained.is_positive
         else f"{NOT_JUSTIFIED}: {said}."
     )

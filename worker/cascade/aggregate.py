@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +14,7 @@ from worker.cascade.prior import shifted
 from worker.cascade.types import Segment, StageScores
 
 SAME_START_S = 1e-3  # the stages' plans name the same moment; the tolerance is for rounding on the way
+LEAST = 1e-9  # probabilities nearer to 0 or 1 would have the last word in a mean of log-odds
 TOUCHING_S = 0.05  # clips nearer than a frame of a 20 fps video leave nothing unseen between them
 
 
@@ -90,6 +92,27 @@ def replaced(base: Timeline, better: Timeline) -> Timeline:
         ends_s=tuple(row[1] for row in rows),
         probabilities=np.array([row[2] for row in rows], np.float64),
     )
+
+
+def fused(base: Timeline, better: Timeline, weight: float) -> Timeline:
+    """``better``, where both looked with the weighted mean of their log-odds: ``weight`` is its own share.
+
+    Late fusion by a logarithmic opinion pool (Genest and Zidek 1986): two looks err less than one.
+    """
+    if weight == 1.0:
+        return better
+    pooled = better.probabilities.copy()
+    for row, start_s in enumerate(better.starts_s):
+        place = find_start(base.starts_s, start_s)
+        if place is not None:
+            odds = weight * _log_odds(pooled[row]) + (1.0 - weight) * _log_odds(base.probabilities[place])
+            pooled[row] = 1.0 / (1.0 + math.exp(-odds))
+    return replace(better, probabilities=pooled)
+
+
+def _log_odds(probability: float) -> float:
+    inside = min(max(float(probability), LEAST), 1.0 - LEAST)
+    return math.log(inside / (1.0 - inside))
 
 
 def find_start(starts_s: tuple[float, ...], start_s: float) -> int | None:

@@ -17,6 +17,7 @@ import numpy as np
 from worker.cascade.aggregate import (
     Timeline,
     find_start,
+    fused,
     replaced,
     segments,
     timeline,
@@ -169,7 +170,9 @@ def _evidence(
     if escalation is None or rule.escalation is None:
         return rule.first, first
     second = timeline(escalation, rule.label, rule.escalation.shift, duration_s)
-    return rule.escalation, second if first is None else replaced(first, second)
+    if first is None:
+        return rule.escalation, second
+    return rule.escalation, replaced(first, fused(first, second, rule.fusion_weight))
 
 
 def _judge(

@@ -54,6 +54,7 @@ class LabelRule:
     escalation: StageRule | None
     band: Band | None  # [low, high) on the corrected first probability; None: the first look settles it
     look: int = 0  # index into ContentScores.looks: whose clips the label is judged by
+    fusion_weight: float = 1.0  # of the escalation's log-odds; the rest is the first look's
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,9 @@ def _rule(
     second = _stage(wanted, by_escalation, escalation_spec) if by_escalation and escalation_spec else None
     band = _band(wanted, by_first, first, where) if by_first and first and second else None
     parents = [label.parent for label in (by_first, by_escalation) if label]
-    return LabelRule(name, next((parent for parent in parents if parent), ""), first, second, band, look)
+    parent = next((parent for parent in parents if parent), "")
+    weight = escalation_spec.fusion_weight if escalation_spec else 1.0
+    return LabelRule(name, parent, first, second, band, look, weight)
 
 
 def _find(spec: ModelSpec, name: str) -> Label | None:

@@ -12,12 +12,13 @@ from trainer.evaluation.held_out import HeldOutError
 BAND = (0.3, 0.8)
 
 
-def stage(role: str, clips: list[list[float]], ms: float) -> Stage:
-    return Stage(spec(role, (LABEL,), band=BAND), ms, tuple(np.array(video) for video in clips))
+def stage(role: str, clips: list[list[float]], ms: float, weight: float = 1.0) -> Stage:
+    found = spec(role, (LABEL,), band=BAND, fusion_weight=weight)
+    return Stage(found, ms, tuple(np.array(video) for video in clips))
 
 
-def cascade(first: list[list[float]], second: list[list[float]]) -> Cascade:
-    return Cascade(stage("filter", first, 2.0), stage("escalation", second, 10.0), LABEL)
+def cascade(first: list[list[float]], second: list[list[float]], weight: float = 1.0) -> Cascade:
+    return Cascade(stage("filter", first, 2.0), stage("escalation", second, 10.0, weight), LABEL)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,13 @@ def test_cost_is_a_share_of_the_heavy_model_on_every_clip() -> None:
     assert two.cost(two.run(BAND)) == pytest.approx((4 * 2 + 1 * 10) / (4 * 10))
     assert two.cost(two.always_light()) == pytest.approx(0.2)
     assert two.cost(two.run(BAND), np.array([1])) == pytest.approx(0.2)
+
+
+def test_where_the_filter_has_a_say_it_is_part_of_every_cost_and_answer() -> None:
+    two = cascade([[0.5, 0.1]], [[0.8, 0.9]], weight=0.5)
+    assert two.always_heavy().probabilities == pytest.approx([2 / 3])
+    assert two.cost(two.always_heavy()) == pytest.approx(1.0)
+    assert two.cost(two.always_light()) == pytest.approx(2 / 12)
 
 
 def test_the_ends_are_the_models_alone() -> None:

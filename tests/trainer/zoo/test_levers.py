@@ -31,7 +31,8 @@ def test_a_lever_is_measured_beside_its_network(tmp_path: Path) -> None:
         taught={"title": "taught", "network": "video", "teachers": ["images"]},
         same={"title": "no change", "network": "video", "change": {"fit": {"epochs": 2}}},
     )
-    out, lines = tmp_path / "levers", []
+    out = tmp_path / "levers"
+    lines: list[str] = []
     for _ in range(2):
         run(chosen, zoo, tmp_path, out, ClipCache(tmp_path / "cache"), tmp_path, lines.append)
     assert lines[:3] == ["video: done", "taught: done", "same: done"]
