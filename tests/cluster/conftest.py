@@ -110,7 +110,7 @@ def common_values(repository: str, tag: str, bootstrap: str) -> dict[str, Any]:
             "replicas": 2,
             "image": {"repository": repository, "tag": tag},
             "resources": {
-                "requests": {"cpu": "100m", "memory": "512Mi"},
+                "requests": {"cpu": "100m", "memory": "256Mi"},
                 "limits": {"memory": "4Gi"},
             },
             "tolerations": [GPU_TAINT],
@@ -179,10 +179,13 @@ def drills(release: Kube, load: Load, results: dict[str, Any]) -> Drills:
 def broken(release: Kube, reason: str, *sets: str, more: Sequence[str] = ()) -> None:
     """Upgrade to what cannot work for ``reason``: the workers before it stay. Then go back."""
     before = set(release.ready())
-    with pytest.raises(CommandFailed):
-        release.upgrade(RELEASE, *sets, give_up_s=BROKEN_FOR_S, more=("--no-hooks", *more))
-    new = [pod for pod in release.pods() if pod.name not in before]
-    assert any(reason in pod.reason for pod in new), new
-    assert before <= set(release.ready()), "the workers before it are still ready"
-    release.helm("rollback", RELEASE, "--no-hooks", "--wait")
+    good = release.revision(RELEASE)
+    try:
+        with pytest.raises(CommandFailed):
+            release.upgrade(RELEASE, *sets, give_up_s=BROKEN_FOR_S, more=("--no-hooks", *more))
+        new = [pod for pod in release.pods() if pod.name not in before]
+        assert any(reason in pod.reason for pod in new), new
+        assert before <= set(release.ready()), "the workers before it are still ready"
+    finally:
+        release.helm("rollback", RELEASE, good, "--no-hooks", "--wait")
     assert before == set(release.ready())

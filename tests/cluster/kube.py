@@ -67,6 +67,10 @@ class Kube:
         """From the values in common, with ``sets`` above them; waits until the pods are ready."""
         self._release("upgrade", release, sets, *_waiting(give_up_s), *more)
 
+    def revision(self, release: str) -> str:
+        """To go back to: without it `helm rollback` goes to the one before, which may have failed."""
+        return str(json.loads(self.helm("status", release, "-o", "json"))["version"])
+
     def _release(self, action: str, release: str, sets: Sequence[str], *more: str) -> None:
         options = [option for each in sets for option in ("--set", each)]
         self.helm(action, release, str(CHART), "--values", str(self.values), *options, *more)
