@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC
-
 from worker.attempts import Attempts
 from worker.clock import Clock, Deadline
 from worker.errors import ExpiredEvent, InvalidEvent, Quarantined, SluiceError
@@ -65,7 +63,8 @@ class UploadHandler:
     ) -> Verdict:
         now, due = self._clock.now(), upload.event.deadline
         if refusal is None and due is not None and due <= now:
-            refusal = ExpiredEvent(f"read at {now:%FT%TZ}, after its deadline {due.astimezone(UTC):%FT%TZ}")
+            # Not converted to UTC: in the year 1 that may lie before the first day that there is.
+            refusal = ExpiredEvent(f"read at {now:%FT%TZ}, after its deadline {due.isoformat()}")
         if refusal is not None:
             return self._moderator.refuse(upload, refusal, source)
         left_s = self._timeout_s if due is None else min(self._timeout_s, (due - now).total_seconds())
