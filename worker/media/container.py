@@ -200,7 +200,8 @@ def foreign_errors(action: str) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise MediaLimit(
-            f"cannot {action} the media: it takes more memory than decode.memory_bytes"
+            f"cannot {action} the media: it takes more memory than decode.memory_bytes, "
+            "or has more streams than decode.max_streams"
         ) from error
     except Exception as error:
         detail = str(error) or type(error).__name__
