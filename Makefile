@@ -104,7 +104,7 @@ LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-
 lock: ## Write requirements/*.txt from pyproject.toml
 	$(LOCK) pyproject.toml --extra cpu --extra demo -o requirements/worker-cpu.txt
 	$(LOCK) pyproject.toml --extra gpu --extra demo -c requirements/worker-cpu.txt -o requirements/worker-gpu.txt
-	$(LOCK) pyproject.toml --extra cpu --extra demo --extra dev --extra trainer --extra index -c requirements/worker-cpu.txt \
+	$(LOCK) pyproject.toml --extra cpu --extra demo --extra dev --extra trainer --extra index --extra traces -c requirements/worker-cpu.txt \
 		--override requirements/without-torch.txt -o requirements/dev.txt
 	$(LOCK) pyproject.toml --extra models -c requirements/dev.txt -o requirements/models.txt
 	$(LOCK) pyproject.toml --extra bench -c requirements/dev.txt -o requirements/bench.txt
