@@ -92,6 +92,14 @@ test-containers: $(VENV)/.dev ## The contract tests over testcontainers' Kafka a
 test-cluster: $(VENV)/.dev ## The chart on a real Kubernetes, with real pods and real video
 	$(BIN)/python -m tests.cluster $(CLUSTER_ARGS)
 
+.PHONY: drills
+drills: $(VENV)/.dev ## Break things on purpose, on three nodes of Apache Kafka, and count; writes the table of docs/reliability.md
+	$(BIN)/python -m tests.drills
+
+.PHONY: drills-long
+drills-long: $(VENV)/.dev ## 100 kills in 10,000 uploads, a minute without brokers, half an hour of load
+	$(BIN)/python -m tests.drills --long
+
 .PHONY: schemas
 schemas: $(VENV)/.worker ## Write docs/schemas, docs/settings.md and the chart's reference from the code
 	$(BIN)/python -m worker.contracts docs/schemas
