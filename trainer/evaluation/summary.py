@@ -289,21 +289,23 @@ def compared(
 
 
 def _with_verdict(together: Together, comparisons: Sequence[Comparison]) -> Together:
-    """By AUC, which no threshold is part of."""
-    gained = next(
-        each.difference
+    """Of the cascade as it is served, by AUC, which no threshold is part of."""
+    gained = {
+        each.of: each.difference
         for each in comparisons
-        if (each.of, each.less, each.figure) == (HEAVY, "filter alone", "AUC")
-    )
-    low, high = gained.interval
-    value = f"{gained.value:+.3f} (95 %: {low:+.3f} to {high:+.3f})"
-    said = f"with the escalation on every clip, AUC less that of the filter alone is {value}"
+        if each.of in ("cascade", HEAVY) and (each.less, each.figure) == ("filter alone", "AUC")
+    }
+    opening = "The cascade beats the filter alone" if gained["cascade"].is_positive else NOT_JUSTIFIED
     verdict = (
-        f"The escalation beats the filter alone: {said}."
-        if gained.is_positive
-        else f"{NOT_JUSTIFIED}: {said}."
+        f"{opening}: its AUC less that of the filter alone is {_told(gained['cascade'])}, "
+        f"with the escalation on every clip {_told(gained[HEAVY])}."
     )
     return Together(together.target, together.choice, together.lost_in_filter, together.curve, verdict)
+
+
+def _told(difference: Difference) -> str:
+    low, high = difference.interval
+    return f"{difference.value:+.3f} (95 %: {low:+.3f} to {high:+.3f})"
 
 
 def _raw(artifact: Artifact, label: str) -> Vector:

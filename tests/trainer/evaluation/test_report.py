@@ -40,7 +40,7 @@ def run(*arguments: object) -> tuple[int, str]:
 
 
 def test_two_models_and_a_baseline(tmp_path: Path) -> None:
-    light = artifact(tmp_path / "light", "filter", 4.0, 1, 2.0)
+    light = artifact(tmp_path / "light", "filter", 6.0, 1, 2.0)
     heavy = artifact(tmp_path / "heavy", "escalation", 1.0, 2, 10.0)
     held_out(6.0, 3).write(tmp_path / "frozen-features.json")
     held_out(9.0, 4).write(tmp_path / "metadata.json")
