@@ -3,12 +3,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx.external_data_helper import set_external_data
 
-from models.spec import SPEC_FILE
+from models.spec import SPEC_FILE, file_sha256
 from tests.inference.tiny import write
 from worker.errors import ArtifactInvalid
 from worker.inference.registry import find_artifact, list_artifacts, verify
+from worker.inference.session import open_session
 
 
 def test_the_newest_version_by_number(tmp_path: Path) -> None:
@@ -86,6 +89,25 @@ def test_weights_are_what_the_spec_says(tmp_path: Path) -> None:
     weights.unlink()
     with pytest.raises(ArtifactInvalid, match=r"m.onnx: cannot be read: No such file"):
         verify(artifact, variant)
+
+
+@pytest.mark.parametrize("place", ["weights.bin", "../weights.bin", "/etc/passwd"])
+def test_weights_in_a_second_file_are_refused(place: str, tmp_path: Path) -> None:
+    """Inside the folder and outside: no digest covers it."""
+    folder = write(tmp_path)
+    path = folder / SPEC_FILE
+    data = json.loads(path.read_text())
+    weights = folder / data["variants"][0]["file"]
+    model = onnx.load(str(weights))
+    (folder / "weights.bin").write_bytes(model.graph.initializer[0].raw_data)
+    set_external_data(model.graph.initializer[0], place)
+    model.graph.initializer[0].ClearField("raw_data")
+    model.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
+    weights.write_bytes(model.SerializeToString())
+    changed = {"sha256": file_sha256(weights), "size_bytes": weights.stat().st_size}
+    path.write_text(json.dumps(data | {"variants": [data["variants"][0] | changed]}))
+    with pytest.raises(ArtifactInvalid, match="some weights are in another file"):
+        open_session(find_artifact("tiny-filter", tmp_path), provider="cpu")
 
 
 def test_a_provider_that_nobody_thought_of_gets_the_reference(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from models.spec import SPEC_FILE, ModelSpec, Variant, file_sha256, read_spec
 from worker.errors import ArtifactInvalid
 
 SHIPPED = Path(models.spec.__file__).parent / "artifacts"
+
+# How ONNX writes the key that names a second file (TensorProto.external_data, a StringStringEntryProto).
+_SECOND_FILE = b"\x0a\x08location"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,10 @@ def list_artifacts(models_dir: Path | None = None) -> tuple[Artifact, ...]:
 
 
 def verify(artifact: Artifact, variant: Variant) -> None:
-    """Raise ArtifactInvalid unless the file has the size and the digest that the spec states."""
+    """Raise ArtifactInvalid unless the file has the size and the digest that the spec states.
+
+    It must hold all weights: what lies in a second file is covered by no digest, wherever that file is.
+    """
     path = artifact.path(variant)
     advice = "restore the file or train the model again; never edit an artifact in place"
     try:
@@ -85,6 +92,12 @@ def verify(artifact: Artifact, variant: Variant) -> None:
         raise ArtifactInvalid(f"{path}: expected {variant.size_bytes} bytes, found {size_bytes}; {advice}")
     if found != variant.sha256:
         raise ArtifactInvalid(f"{path}: expected sha256 {variant.sha256}, found {found}; {advice}")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if data.find(_SECOND_FILE) >= 0:
+            raise ArtifactInvalid(
+                f"{path}: some weights are in another file, which no digest covers; "
+                "save the model with all of its weights inside"
+            )
 
 
 def _roots(models_dir: Path | None) -> tuple[Path, ...]:
