@@ -11,7 +11,9 @@ import click
 from models.spec import write_spec
 from trainer.config import ConfigError
 from trainer.evaluation.held_out import CARD_FILE, METRICS_FILE, HeldOutError, read_held_out
+from trainer.evaluation.page import MARKER, cascade_table
 from trainer.evaluation.summary import Artifact, Summary, Together, read_artifact, served_at, summarise
+from trainer.zoo.table import filled
 
 BAND_SAID = r"^(Threshold|Uncertainty band) .*?(?=\n\n|\Z)"  # the card's paragraph
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -31,6 +33,12 @@ FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option(
     "--write-bands", is_flag=True, help="Put the band chosen for the cascade into the filter's artifact."
 )
+@click.option(
+    "--page",
+    "documentation",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Put the table of the cascade between this page's markers.",
+)
 @click.option("--data", type=FOLDER, help="Judge what is served on the videos of this folder instead.")
 @click.option("--manifest", type=click.Path(path_type=Path), help="Their labels; relative to --data.")
 @click.option("--positives", help="Labels of the manifest that count, by comma.")
@@ -40,6 +48,7 @@ def evaluate(
     baseline_files: tuple[Path, ...],
     out: Path,
     write_bands: bool,
+    documentation: Path | None,
     data: Path | None,
     manifest: Path | None,
     positives: str | None,
@@ -49,14 +58,14 @@ def evaluate(
         raise click.UsageError("--write-bands chooses a band for two models: name --escalation")
     if len({data is None, manifest is None, positives is None}) > 1:
         raise click.UsageError("--data, --manifest and --positives belong together")
-    if data and (baseline_files or write_bands):
-        raise click.UsageError("--baseline and --write-bands are for held-out scores, not for --data")
+    if data and (baseline_files or write_bands or documentation):
+        raise click.UsageError("--baseline, --write-bands and --page are for held-out scores, not for --data")
     folders = tuple(folder for folder in (light, heavy) if folder is not None)
     try:
         if data and manifest and positives:
             page = _outside(folders, data, manifest, positives.split(","), out)
         else:
-            page = _held_out(folders, baseline_files, out, write_bands)
+            page = _held_out(folders, baseline_files, out, write_bands, documentation)
     except (HeldOutError, ConfigError) as error:
         raise click.ClickException(str(error)) from error
     except ModuleNotFoundError as error:
@@ -65,7 +74,11 @@ def evaluate(
 
 
 def _held_out(
-    folders: tuple[Path, ...], baseline_files: tuple[Path, ...], out: Path, write_bands: bool
+    folders: tuple[Path, ...],
+    baseline_files: tuple[Path, ...],
+    out: Path,
+    write_bands: bool,
+    documentation: Path | None,
 ) -> Path:
     from trainer.report.page import write_report  # matplotlib is slow to come
 
@@ -75,6 +88,8 @@ def _held_out(
     page = write_report(summary, artifacts, out)
     if write_bands:
         put_band(folders[0], artifacts[0], summary)
+    if documentation:
+        documentation.write_text(filled(documentation.read_text(), {MARKER: cascade_table(summary)}))
     if summary.together:
         click.echo(summary.together.verdict)
     return page
