@@ -281,22 +281,6 @@ def test_good_uploads_pass_while_bad_ones_pour_in(pool: DecodePool) -> None:
         assert pouring.result(20) > 0
 
 
-def test_uploads_leave_no_memory_behind() -> None:
-    """Else honest uploads run into the limit, and fail for what lay there before them."""
-    large = Video(duration_s=1, size=(1280, 720)).make()
-    with DecodePool(DecodeSettings(processes=1), CLOCK) as pool:
-        sizes = []
-        for _ in range(8):
-            assert pool.decode(media(large), REQUEST, soon()).clips.any()
-            time.sleep(0.05)  # it tidies up after it has answered
-            sizes.append(_resident_bytes(decoders(pool)[0]))
-    assert max(sizes) < sizes[0] + 16 * MiB
-
-
-def _resident_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 def test_processes_are_replaced_after_their_share_of_jobs() -> None:
     with DecodePool(DecodeSettings(processes=1, jobs_per_process=3), CLOCK) as pool:
         seen = set()

@@ -1,10 +1,12 @@
-"""How much is done for the pictures that are wanted: containers opened, bytes copied.
+"""How much is done for the pictures that are wanted: containers opened, bytes copied, memory kept.
 
 Counts, not times: they are the same on every machine.
 """
 
 from __future__ import annotations
 
+import os
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,13 +20,16 @@ import pytest
 
 from models.spec import VideoInput
 from tests.synthesis import Video, moving_square, number_of
+from worker.clock import Deadline, SystemClock
 from worker.media.container import DecodeLimits, open_media, video_stream
 from worker.media.decode import decode, decode_file
 from worker.media.picture import PictureWriter
 from worker.media.planner import plan_decode
+from worker.media.pool import DecodePool
 from worker.media.sampling import Uniform
 from worker.media.track import Pictures, PlanFailed, scan
-from worker.media.types import DecodeRequest
+from worker.media.types import DecodeRequest, Media
+from worker.settings import DecodeSettings
 
 PAIRS = VideoInput(frames=2, frame_rate_hz=5, height=64, width=100)
 SMALL = VideoInput(frames=1, frame_rate_hz=1, height=112, width=112)
@@ -114,3 +119,23 @@ def test_a_picture_is_copied_once_at_the_models_size() -> None:
     tracemalloc.stop()
     assert peak_bytes < target.nbytes / 4
     assert abs(int(target[56, 56, 0]) - 90) <= 2
+
+
+def test_uploads_leave_no_memory_behind(tmp_path: Path) -> None:
+    """Else honest uploads run into the limit, and fail for what lay there before them."""
+    video = Video(duration_s=1, size=(1280, 720)).write(tmp_path / "large.mp4")
+    clock, sizes = SystemClock(), []
+    with DecodePool(DecodeSettings(processes=1), clock) as pool, video.open("rb") as file:
+        for _ in range(8):
+            upload = Media(file, video.stat().st_size, "")
+            request = DecodeRequest(Uniform(8), SMALL)
+            assert pool.decode(upload, request, Deadline.after(clock, 20.0)).clips.any()
+            time.sleep(0.05)  # it tidies up after it has answered
+            (decoder,) = pool._idle.queue
+            assert decoder is not None
+            sizes.append(_resident_bytes(decoder.pid))
+    assert max(sizes) < sizes[0] + 16 * 2**20
+
+
+def _resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
