@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import signal
+import sys
 from pathlib import Path
 
 import click
@@ -48,6 +50,7 @@ def main(
     kind = kind or _best()
     chosen_size = Size(size) if size else Size.NORMAL
     seed = secrets.randbelow(10**6) if seed is None else seed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that all is undone
     failed = _run(_chosen(names, chosen_size), kind, chosen_size, seed, out or RESULTS)
     if out is None:
         PAGE.write_text(page())

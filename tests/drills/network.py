@@ -56,7 +56,9 @@ def why_not() -> str:
     """What is missing for a network of one's own; empty: nothing."""
     if not is_root():
         return "needs root"
-    missing = [tool for tool in ("ip", "iptables", "nsenter", "unshare") if shutil.which(tool) is None]
+    missing = [
+        tool for tool in ("ip", "iptables", "nsenter", "setpriv", "unshare") if shutil.which(tool) is None
+    ]
     return f"needs {', '.join(missing)}" if missing else ""
 
 
@@ -64,7 +66,10 @@ def why_not() -> str:
 def connected() -> Iterator[Network]:
     """Needs root, iproute2 and iptables. The namespace and both interfaces go with the holder."""
     near_end, far_end = f"drill{os.getpid() % 10**7}a", f"drill{os.getpid() % 10**7}b"
-    holder = subprocess.Popen(["unshare", "--net", "sleep", "infinity"], start_new_session=True)
+    ends_with_us = ("setpriv", "--pdeathsig", "KILL")
+    holder = subprocess.Popen(
+        [*ends_with_us, "unshare", "--net", "sleep", "infinity"], start_new_session=True
+    )
     try:
         _wait_for_namespace(holder.pid)
         network = Network(holder.pid, far_end)
