@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 CLUSTER_ID = "5L6g3nShT-eMCtK--X86sw"
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0  # machines are shared and busy
 NODE_PROPERTIES = """
 process.roles=broker,controller
 node.id=1
