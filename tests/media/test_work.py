@@ -33,6 +33,7 @@ from worker.settings import DecodeSettings
 
 PAIRS = VideoInput(frames=2, frame_rate_hz=5, height=64, width=100)
 SMALL = VideoInput(frames=1, frame_rate_hz=1, height=112, width=112)
+MANY = VideoInput(frames=16, frame_rate_hz=16, height=112, width=112)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_uploads_leave_no_memory_behind(tmp_path: Path) -> None:
     video = Video(duration_s=1, size=(1280, 720)).write(tmp_path / "large.mp4")
     clock = SystemClock()
     with DecodePool(DecodeSettings(processes=1), clock) as pool, video.open("rb") as file:
-        upload, request = Media(file, video.stat().st_size, ""), DecodeRequest(Uniform(8), SMALL)
+        upload, request = Media(file, video.stat().st_size, ""), DecodeRequest(Uniform(8), MANY)
         resident = []
         for _ in range(5):
             pool.decode(upload, request, Deadline.after(clock, 20.0))
