@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,14 @@ class Prometheus:
             if each["state"] == "firing"
         }
 
-    def wait_for(self, alert: str, timeout_s: float) -> str:
-        """Its summary, as soon as it fires."""
+    def wait_for(self, alert: str, timeout_s: float, again: Callable[[], object]) -> str:
+        """Its summary, as soon as it fires. ``again`` is called until then, once a second."""
         give_up_s = time.monotonic() + timeout_s
         while alert not in (firing := self.firing()):
             if time.monotonic() > give_up_s:
                 raise AssertionError(f"{alert} does not fire within {timeout_s} s, only {sorted(firing)}")
-            time.sleep(0.5)
+            again()
+            time.sleep(1.0)
         return firing[alert]
 
     def range(self, query: str, start_s: float, end_s: float, step_s: float) -> list[Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,6 @@ from worker.settings import KafkaSettings
 from worker.standalone import EMBEDDED_SESSION_TIMEOUT_S, EmbeddedBroker, EmbeddedCache
 from worker.stream.client import BrokerProducer, Tail, create_topics
 from worker.stream.types import Outgoing
-from worker.telemetry.usage import descendants
 
 READY_WITHIN_S = 120.0
 FIRES_WITHIN_S = 60.0
@@ -32,9 +32,12 @@ BROKEN = b"\x00\x00\x00\x18ftypmp42 cut off"
 SETTINGS = {
     "SLUICE_WORKER__CONCURRENCY": "2",
     "SLUICE_WORKER__MAX_PENDING": "2",
+    "SLUICE_DECODE__PROCESSES": "1",
     "SLUICE_INFERENCE__ESCALATION": "",  # starts sooner
     "SLUICE_INFERENCE__MAX_BATCH_CLIPS": "1",
     "SLUICE_CACHE__BREAKER_RESET_S": "1",
+    "SLUICE_DECODE__JOB_TIMEOUT_S": "240",  # longer than a hang
+    "SLUICE_WORKER__UPLOAD_TIMEOUT_S": "240",
 }
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
@@ -52,6 +55,7 @@ class Stage:
     verdicts: Tail
     folder: Path
     seen: int = 0
+    arrived: list[Verdict] = field(default_factory=list)
 
     def upload(self, content: bytes) -> None:
         self.seen += 1
@@ -60,24 +64,26 @@ class Stage:
         self.producer.send(upload_record(self.kafka, str(file), upload_id=file.name)).result(20)
 
     def answer(self) -> Verdict:
-        found: list[Verdict] = []
-
         def come() -> bool:
-            found.extend(filter(None, map(read_verdict, self.verdicts.poll(0.2))))
-            return bool(found)
+            self.arrived.extend(filter(None, map(read_verdict, self.verdicts.poll(0.2))))
+            return bool(self.arrived)
 
         wait_for(come, 60, f"a verdict; {self.worker.log_tail()}")
-        return found[0]
+        return self.arrived.pop(0)
 
-    def fires(self, alert: str) -> None:
-        print(f"{alert}: {self.prometheus.wait_for(alert, FIRES_WITHIN_S)}")
+    def fires(self, alert: str, again: Callable[[], object] = lambda: None) -> None:
+        print(f"{alert}: {self.prometheus.wait_for(alert, FIRES_WITHIN_S, again)}")
 
     def signal_decoders(self, number: signal.Signals) -> None:
-        """To the processes below the fork server, which is the worker's only child."""
-        _, *decoders = descendants(self.worker.process.pid)
-        for pid in decoders:
+        """To the children of the fork server, which is the worker's first child."""
+        for pid in _children(_children(self.worker.process.pid)[0]):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+
+def _children(pid: int) -> list[int]:
+    lines = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children")]
+    return sorted(int(child) for line in lines for child in line.split())
 
 
 @pytest.fixture
@@ -106,19 +112,18 @@ def test_faults_fire_their_alerts(stage: Stage) -> None:
     broken_uploads(stage)
     a_record_without_an_upload_id(stage)
     decoders_that_die(stage)
-    decoders_that_hang(stage)
+    decoders_that_hang(stage, video)
     somebody_else_in_the_cache(stage, video)
     no_cache(stage)
     no_worker(stage)
 
 
 def broken_uploads(stage: Stage) -> None:
-    for number in range(3):
-        stage.upload(BROKEN + bytes([number]))
+    def again() -> None:
+        stage.upload(BROKEN + uuid.uuid4().bytes)
         assert stage.answer().reason == "undecodable"
-    stage.upload(BROKEN)
-    stage.fires("SluiceUploadsFail")
-    assert stage.answer().reason == "undecodable"
+
+    stage.fires("SluiceUploadsFail", again)
 
 
 def a_record_without_an_upload_id(stage: Stage) -> None:
@@ -127,16 +132,23 @@ def a_record_without_an_upload_id(stage: Stage) -> None:
 
 
 def decoders_that_die(stage: Stage) -> None:
-    with every(0.005, lambda: stage.signal_decoders(signal.SIGKILL)):
-        stage.upload(Video(duration_s=2.0).make())
-        assert stage.answer().reason == "decoder_crashed"
-    stage.fires("SluiceDecodersCrash")
+    video = Video(duration_s=2.0, size=(320, 240), gop=250).make()
+
+    def again() -> None:
+        stage.upload(video + uuid.uuid4().bytes)  # what follows the last box is no video
+        stage.answer()
+
+    with every(0.001, lambda: stage.signal_decoders(signal.SIGKILL)):
+        stage.fires("SluiceDecodersCrash", again)
+    again()  # with a process that lives
 
 
-def decoders_that_hang(stage: Stage) -> None:
-    with every(0.005, lambda: stage.signal_decoders(signal.SIGSTOP)):
-        for number in range(4):  # two more than may be pending
-            stage.upload(Video(duration_s=1.0 + number / 10).make())
+def decoders_that_hang(stage: Stage, video: bytes) -> None:
+    with every(0.001, lambda: stage.signal_decoders(signal.SIGSTOP)):
+        stage.worker.process.send_signal(signal.SIGSTOP)  # what it then fetches says how many there are
+        for _ in range(4):  # two more than may be pending
+            stage.upload(video + uuid.uuid4().bytes)
+        stage.worker.process.send_signal(signal.SIGCONT)
         for alert in ("SluiceNothingAnswered", "SluiceFull", "SluiceBehind"):
             stage.fires(alert)
     stage.signal_decoders(signal.SIGCONT)

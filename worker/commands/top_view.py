@@ -67,10 +67,9 @@ def _title(frame: Frame) -> Text:
     ready = sum(not row.wrong for row in frame.workers)
     style = "green" if ready == len(frame.workers) else "bold red"
     return Text.assemble(
-        ("sluice top  ", "bold"),
-        f"group {frame.group} at {frame.broker}   ",
+        (f"{frame.at:%H:%M:%S} UTC  ", "bold"),
         (f"{ready} of {len(frame.workers)} workers ready", style),
-        f"   {frame.at:%H:%M:%S} UTC",
+        f", group {frame.group} at {frame.broker}",
     )
 
 
@@ -83,7 +82,7 @@ def _summary(frame: Frame) -> Table:
         "verdicts/s",
         "video s/s",
         "behind",
-        "in flight",
+        "pending",
         "p50",
         "p95",
         "escalated",
@@ -107,9 +106,9 @@ def _summary(frame: Frame) -> Table:
 
 def _workers(frame: Frame) -> Table:
     table = _table(f"workers (latencies and shares {frame.span})")
-    table.add_column("address", no_wrap=True)
+    table.add_column("address", no_wrap=True, min_width=20)
     table.add_column("", no_wrap=True)
-    for name in ("parts", "verdicts/s", "in flight", "p95", "slowest", "escalated", "cores"):
+    for name in ("partitions", "per s", "pending", "p95", "slowest", "cores"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in frame.workers:
         if not row.rates.windows:
@@ -124,7 +123,6 @@ def _workers(frame: Frame) -> Table:
             Text(f"{row.shares.gauge('sluice_records_pending'):.0f}{' full' if full else ''}"),
             _seconds(row.shares.quantile_s(LATENCY, 0.95)),
             _slowest(row.shares),
-            _percent(row.shares.share("sluice_escalated_uploads_total", "sluice_uploads_total")),
             f"{row.rates.rate('sluice_cpu_seconds_total'):.2f}",
         )
     return table
@@ -163,9 +161,9 @@ def _decisions(frame: Frame) -> Table:
 
 def _troubles(frame: Frame) -> Table:
     table = _table("last errors")
-    table.add_column("at", no_wrap=True)
-    table.add_column("upload", overflow="ellipsis", no_wrap=True, max_width=28)
-    table.add_column("reason", no_wrap=True)
+    table.add_column("at", no_wrap=True, min_width=8)
+    table.add_column("upload", overflow="ellipsis", no_wrap=True, max_width=24)
+    table.add_column("reason", no_wrap=True, min_width=18)
     table.add_column("detail", overflow="ellipsis", no_wrap=True)
     for trouble in frame.troubles:
         table.add_row(
@@ -183,12 +181,12 @@ def _slowest(shares: Summed) -> str:
 
 def _table(title: str | None = None) -> Table:
     return Table(
-        title=title, title_justify="left", header_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False
+        title=title, title_justify="left", header_style="bold", box=None, padding=(0, 1, 0, 0), pad_edge=False
     )
 
 
 def _seconds(seconds: float | None) -> str:
-    return NOTHING if seconds is None else f"{seconds:.2f} s"
+    return NOTHING if seconds is None else f"{seconds:.1f} s"
 
 
 def _percent(share: float | None, bad: Callable[[float], bool] = lambda share: False) -> Text:

@@ -179,8 +179,8 @@ class Declared:
         )
         self._lag = self._gauge(
             "sluice_lag_records",
-            "Records of a partition that this worker has not read yet, as its last fetch said. Growing: add "
-            "workers, up to the number of partitions.",
+            "Records of a partition that this worker has not read yet, as its last fetch said; while reading "
+            "is paused it fetches nothing. Growing: add workers, up to the number of partitions.",
             ("partition",),
         )
         self._paused = self._gauge(
