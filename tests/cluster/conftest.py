@@ -21,7 +21,7 @@ import pytest
 from benchmarks.report import machine
 from tests import parts
 from tests.cluster import servers
-from tests.cluster.kube import GPU_TAINT, CommandFailed, Kube
+from tests.cluster.kube import GPU_TAINT, CommandFailed, Kube, Pod, until
 from tests.cluster.load import Load
 from tests.kafka_node import KafkaNode
 from worker.settings import KafkaSettings
@@ -30,7 +30,7 @@ KUBERNETES = "Kubernetes"
 NAMESPACE = "moderation"
 RELEASE = "sluice"
 SESSION_TIMEOUT_S = 6.0
-BROKEN_FOR_S = 40  # how long a release that cannot work is waited for
+BROKEN_FOR_S = 30  # how long a release that cannot work is waited for
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -110,7 +110,7 @@ def common_values(repository: str, tag: str, bootstrap: str) -> dict[str, Any]:
             "replicas": 2,
             "image": {"repository": repository, "tag": tag},
             "resources": {
-                "requests": {"cpu": "100m", "memory": "256Mi"},
+                "requests": {"cpu": "300m", "memory": "256Mi"},
                 "limits": {"memory": "4Gi"},
             },
             "tolerations": [GPU_TAINT],
@@ -183,8 +183,11 @@ def broken(release: Kube, reason: str, *sets: str, more: Sequence[str] = ()) -> 
     try:
         with pytest.raises(CommandFailed):
             release.upgrade(RELEASE, *sets, give_up_s=BROKEN_FOR_S, more=("--no-hooks", *more))
-        new = [pod for pod in release.pods() if pod.name not in before]
-        assert any(reason in pod.reason for pod in new), new
+
+        def new() -> list[Pod]:
+            return [pod for pod in release.pods() if pod.name not in before]
+
+        until(lambda: any(reason in pod.reason for pod in new()), reason, 60, lambda: str(new()))
         assert before <= set(release.ready()), "the workers before it are still ready"
     finally:
         release.helm("rollback", RELEASE, good, "--no-hooks", "--wait")

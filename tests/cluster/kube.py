@@ -57,13 +57,13 @@ class Kube:
     def kubectl(self, *arguments: str, given: str | None = None, timeout_s: float = 120.0) -> str:
         return run("kubectl", "-n", self.namespace, *arguments, given=given, timeout_s=timeout_s)
 
-    def helm(self, *arguments: str, timeout_s: float = 240.0) -> str:
+    def helm(self, *arguments: str, timeout_s: float = 300.0) -> str:
         return run("helm", "-n", self.namespace, *arguments, timeout_s=timeout_s)
 
     def install(self, release: str, *sets: str, wait: bool = True, more: Sequence[str] = ()) -> None:
-        self._release("install", release, sets, *(_waiting(180) if wait else ()), *more)
+        self._release("install", release, sets, *(_waiting(240) if wait else ()), *more)
 
-    def upgrade(self, release: str, *sets: str, give_up_s: int = 180, more: Sequence[str] = ()) -> None:
+    def upgrade(self, release: str, *sets: str, give_up_s: int = 240, more: Sequence[str] = ()) -> None:
         """From the values in common, with ``sets`` above them; waits until the pods are ready."""
         self._release("upgrade", release, sets, *_waiting(give_up_s), *more)
 

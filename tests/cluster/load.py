@@ -106,11 +106,9 @@ class Load:
             lambda: not open_ones(), "answers to all uploads", timeout_s, lambda: f"{len(open_ones())} open"
         )
         assert not self._failed, self._failed
-        live = {name: self._answers[name][-1][1] for name in ours}
-        bad = {
-            name: each.reason for name, each in live.items() if each.decided_by == "error" or each.degraded
-        }
-        assert not bad
+        live = [self._answers[name][-1][1] for name in ours]
+        bad = {each.upload_id: each.reason for each in live if each.decided_by == "error" or each.degraded}
+        assert not bad, f"no verdict of the models: {bad}"
         last_s = max(self._answers[name][0][0] for name in ours)
         heard = sorted(at_s for each in list(self._answers.values()) for at_s, _ in each)
         heard = [begin_s, *(at_s for at_s in heard if begin_s <= at_s <= last_s)]

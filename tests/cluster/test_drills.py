@@ -67,6 +67,7 @@ def test_pods_with_gpus_go_to_the_gpu_pool_and_one_too_many_waits(release: Kube)
         "gpu",
         "fullnameOverride=gpu",
         "worker.gpu.enabled=true",
+        "worker.resources.requests.cpu=10m",  # so that GPUs are what runs out
         f"worker.replicas={gpus + 1}",
         *(f"settings.kafka.{name}=gpu.{name}" for name in topics),
         wait=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ PINNED = f"settings.inference.filter={FILTER}@{CURRENT}"
 @pytest.fixture(scope="module")
 def digests(
     release: Kube, own_cluster: OwnCluster, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, str]:
+) -> Iterator[dict[str, str]]:
     """A claim on a folder of the node: the models that ship, and the filter again under another version.
 
     Path -> sha256 of its files.
@@ -44,7 +45,8 @@ def digests(
     (folder / FILTER / NEXT / SPEC_FILE).write_text(spec.model_dump_json())
     folder.chmod(0o755)
     release.apply(*volume(folder, release.namespace))
-    return {str(path.relative_to(folder)): _sha256(path) for path in folder.rglob("*") if path.is_file()}
+    yield {str(path.relative_to(folder)): _sha256(path) for path in folder.rglob("*") if path.is_file()}
+    release.kubectl("delete", "persistentvolume", CLAIM, "--wait=false")
 
 
 def volume(folder: Path, namespace: str) -> tuple[dict[str, Any], dict[str, Any]]:
