@@ -120,7 +120,30 @@ lock: ## Write requirements/*.txt from pyproject.toml
 	$(LOCK) pyproject.toml requirements/cuda.in --extra gpu -c requirements/worker-gpu.txt -o requirements/image-gpu.txt
 	$(LOCK) pyproject.toml --extra cpu --extra trainer -c requirements/dev.txt --override requirements/without-torch.txt \
 		-o requirements/image-trainer.txt
+	$(LOCK) requirements/supply-chain.in -o requirements/supply-chain.txt
+
+SUPPLY := .venv-supply-chain
+$(SUPPLY)/.done: requirements/supply-chain.txt
+	$(PYTHON) -m venv $(SUPPLY)
+	$(SUPPLY)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/supply-chain.txt
+	@touch $@
+
+IMAGES := cpu gpu trainer
+.PHONY: sbom
+sbom: $(SUPPLY)/.done ## Write what is in each image to build/sbom, as CycloneDX
+	@mkdir -p build/sbom
+	@for image in $(IMAGES); do \
+		$(SUPPLY)/bin/cyclonedx-py requirements requirements/image-$$image.txt --pyproject pyproject.toml \
+			--mc-type application --output-reproducible -o build/sbom/image-$$image.cdx.json || exit 1; \
+		echo "wrote build/sbom/image-$$image.cdx.json"; \
+	done
+
+.PHONY: audit
+audit: $(SUPPLY)/.done ## Compare the locked versions with known advisories (needs the network)
+	@for image in $(IMAGES); do \
+		$(SUPPLY)/bin/pip-audit --require-hashes --disable-pip -r requirements/image-$$image.txt || exit 1; \
+	done
 
 .PHONY: clean
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(SUPPLY) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
