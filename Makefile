@@ -141,7 +141,7 @@ sbom: $(SUPPLY)/.done ## Write what is in each image to build/sbom, as CycloneDX
 .PHONY: audit
 audit: $(SUPPLY)/.done ## Compare the locked versions with known advisories (needs the network)
 	@for image in $(IMAGES); do \
-		$(SUPPLY)/bin/pip-audit --require-hashes --disable-pip -r requirements/image-$$image.txt || exit 1; \
+		$(SUPPLY)/bin/pip-audit --strict --require-hashes --disable-pip -r requirements/image-$$image.txt || exit 1; \
 	done
 
 .PHONY: clean
