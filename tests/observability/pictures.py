@@ -50,9 +50,9 @@ def main() -> None:
         worker.wait_until_ready(180.0)
         producer = BrokerProducer(kafka)
         stack.callback(producer.close, 2.0)
+        clips = sample_files(folder)
         begun_s = time.time()
         number = 0
-        clips = sample_files(folder)
         while time.time() < begun_s + RUN_S:
             number += 1
             file = clips[number % len(clips)]
@@ -65,7 +65,9 @@ def main() -> None:
                 fresh = folder / f"fresh-{number}.mp4"
                 fresh.write_bytes(file.read_bytes() + number.to_bytes(4))
                 file = fresh
-            producer.send(upload_record(kafka, str(file), upload_id=f"upload-{number}-{file.name}"))
+            producer.send(upload_record(kafka, str(file), upload_id=f"upload-{number}-{file.name}")).result(
+                20
+            )
             time.sleep(1.0)
         for name, rows in boards().items():
             draw(prometheus, rows, begun_s, time.time(), out / f"{name}.png")

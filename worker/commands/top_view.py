@@ -15,6 +15,7 @@ from worker.stream.client.lag import PartitionLag
 from worker.telemetry.scrape import Summed
 
 BAR_CELLS = 20
+MAX_DETAIL = 80  # characters
 NOTHING = "-"
 DECIDERS = ("cache", "filter", "escalation", "error")
 LATENCY = "sluice_upload_to_verdict_seconds"
@@ -164,10 +165,13 @@ def _troubles(frame: Frame) -> Table:
     table.add_column("at", no_wrap=True, min_width=8)
     table.add_column("upload", overflow="ellipsis", no_wrap=True, max_width=24)
     table.add_column("reason", no_wrap=True, min_width=18)
-    table.add_column("detail", overflow="ellipsis", no_wrap=True)
+    table.add_column("detail")  # the only one that gives way
     for trouble in frame.troubles:
         table.add_row(
-            f"{trouble.at:%H:%M:%S}", Text(trouble.upload_id), trouble.reason, Text(trouble.detail or NOTHING)
+            f"{trouble.at:%H:%M:%S}",
+            Text(trouble.upload_id),
+            trouble.reason,
+            Text(trouble.detail[:MAX_DETAIL] or NOTHING),
         )
     return table
 
