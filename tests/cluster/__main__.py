@@ -50,8 +50,9 @@ def main() -> int:
         place = arguments.index("--results")
         environment["SLUICE_CLUSTER_RESULTS"] = str(Path(arguments[place + 1]).resolve())
         del arguments[place : place + 2]
-    command = [sys.executable, "-m", "pytest", "-m", "cluster", "-p", "no:randomly", "tests/cluster"]
-    command += arguments
+    command = [sys.executable, "-m", "pytest", "-v", "-m", "cluster", "-p", "no:randomly", "tests/cluster"]
+    # kafka-python leaves sockets open where it could not connect, as to a broker that was killed.
+    command += ["-W", "ignore::pytest.PytestUnraisableExceptionWarning", *arguments]
     if os.environ.get("KUBECONFIG"):
         missing = [name for name in ("KUBE_HOST", "SLUICE_CLUSTER_IMAGE") if not os.environ.get(name)]
         if missing:

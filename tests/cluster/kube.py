@@ -86,6 +86,13 @@ class Kube:
     def ready(self, selector: str = WORKERS) -> list[str]:
         return [pod.name for pod in self.pods(selector) if pod.ready and pod.phase == "Running"]
 
+    def logs(self, pod: str) -> str:
+        """Empty while no container has begun."""
+        try:
+            return self.kubectl("logs", pod)
+        except CommandFailed:
+            return ""
+
     def get(self, *what: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.kubectl("get", *what, "-o", "json"))
         return found

@@ -31,7 +31,7 @@ class OwnCluster:
     def tag(self, image: str, new: str) -> None:
         """The node's image under one more name."""
         (sock,) = [path for path in Path("/run").glob("kube-*/containerd.sock") if self._is_ours(path)]
-        run("ctr", "-a", str(sock), "-n", "k8s.io", "images", "tag", image, new)
+        run("ctr", "-a", str(sock), "-n", "k8s.io", "images", "tag", "--force", image, new)
 
     def keda(self, kube: Kube) -> None:
         """KEDA, after definitions of two resources that it watches and that the folder does not bring."""

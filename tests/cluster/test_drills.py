@@ -88,7 +88,7 @@ def test_pods_with_gpus_go_to_the_gpu_pool_and_one_too_many_waits(release: Kube)
             "the notes say what to do"
         )
         (other, *_) = [pod.name for pod in release.pods(selector) if pod != waiting[0]]
-        until(lambda: "cuda" in release.kubectl("logs", other).lower(), "reason in the log", 60)
+        until(lambda: "cuda" in release.logs(other).lower(), "reason in the log", 60)
         assert not release.ready(selector), "no worker falls back to the CPU"
     finally:
         release.helm("uninstall", "gpu", "--wait")
