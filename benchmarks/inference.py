@@ -32,7 +32,7 @@ SLUICE = "Sluice"
 BATCHES = (1, 4, 8)
 THREADS = os.cpu_count() or 1
 SERVED = ("violence-filter", "violence-escalation")
-BUDGET_S = 0.4  # of each way and batch size in each round
+BUDGET_S = 0.25  # of each way and batch size in each round
 PATIENCE_S = 2.0  # a batch that takes longer is the largest one tried
 
 
