@@ -56,7 +56,11 @@ def _result(
             network = Learner(mine, split.train, config.fit.seed, lambda epoch, loss: None).network()
             for index, logits in zip(split.test, score(network, mine, split.test), strict=True):
                 example = videos.examples[index]
-                said = {"path": str(example.path), "group": example.group, "fold": split.name}
+                said = {
+                    "path": str(example.path.relative_to(root)),
+                    "group": example.group,
+                    "fold": split.name,
+                }
                 truth = int(videos.targets[index, 0])
                 found.append(said | {"truth": truth, "logit": round(float(logits.mean(0)[0]), 4)})
     return {
