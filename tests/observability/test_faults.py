@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -28,6 +29,7 @@ from worker.stream.types import Outgoing
 
 READY_WITHIN_S = 120.0
 FIRES_WITHIN_S = 60.0
+SETTLED_S = 0.03
 BROKEN = b"\x00\x00\x00\x18ftypmp42 cut off"
 SETTINGS = {
     "SLUICE_WORKER__CONCURRENCY": "2",
@@ -56,6 +58,7 @@ class Stage:
     folder: Path
     seen: int = 0
     arrived: list[Verdict] = field(default_factory=list)
+    first_seen_s: dict[int, float] = field(default_factory=dict)
 
     def upload(self, content: bytes) -> None:
         self.seen += 1
@@ -74,11 +77,15 @@ class Stage:
     def fires(self, alert: str, again: Callable[[], object] = lambda: None) -> None:
         print(f"{alert}: {self.prometheus.wait_for(alert, FIRES_WITHIN_S, again)}")
 
-    def signal_decoders(self, number: signal.Signals) -> None:
-        """To the children of the fork server, which is the worker's first child."""
-        for pid in _children(_children(self.worker.process.pid)[0]):
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
+    def signal_decoders(self, number: signal.Signals, after_s: float = 0.0) -> None:
+        """To the children of the fork server that were seen ``after_s`` ago: a worker stops by itself where
+        processes end before they are ready."""
+        now_s = time.monotonic()
+        for server in _children(self.worker.process.pid):
+            for pid in _children(server):
+                if now_s - self.first_seen_s.setdefault(pid, now_s) >= after_s:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, number)
 
 
 def _children(pid: int) -> list[int]:
@@ -132,19 +139,19 @@ def a_record_without_an_upload_id(stage: Stage) -> None:
 
 
 def decoders_that_die(stage: Stage) -> None:
-    video = Video(duration_s=2.0, size=(320, 240), gop=250).make()
+    video = Video(duration_s=8.0, size=(640, 480), gop=250).make()
 
     def again() -> None:
         stage.upload(video + uuid.uuid4().bytes)  # what follows the last box is no video
         stage.answer()
 
-    with every(0.001, lambda: stage.signal_decoders(signal.SIGKILL)):
+    with every(0.005, lambda: stage.signal_decoders(signal.SIGKILL, SETTLED_S)):
         stage.fires("SluiceDecodersCrash", again)
     again()  # with a process that lives
 
 
 def decoders_that_hang(stage: Stage, video: bytes) -> None:
-    with every(0.001, lambda: stage.signal_decoders(signal.SIGSTOP)):
+    with every(0.005, lambda: stage.signal_decoders(signal.SIGSTOP, SETTLED_S)):
         stage.worker.process.send_signal(signal.SIGSTOP)  # what it then fetches says how many there are
         for _ in range(4):  # two more than may be pending
             stage.upload(video + uuid.uuid4().bytes)
