@@ -6,10 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-PROC = Path("/proc")
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+from worker.telemetry.usage import PROC, cpu_usage, descendants
 
 
 @dataclass(frozen=True)
@@ -51,12 +49,9 @@ def usage_of(pids: list[int]) -> Usage:
 
 
 def _of_worker(pid: int) -> Usage:
-    below = list(descendants(pid))
-    return Usage(
-        main_cpu_s=_cpu_s(pid, ended_children=False),
-        decoder_cpu_s=sum(_cpu_s(child, ended_children=True) for child in below),
-        memory_bytes=sum(_memory_bytes(each) for each in [pid, *below]),
-    )
+    cpu = cpu_usage(pid)
+    memory_bytes = sum(_memory_bytes(each) for each in [pid, *descendants(pid)])
+    return Usage(cpu.worker, cpu.decoders, memory_bytes)
 
 
 @contextmanager
@@ -68,34 +63,6 @@ def on_cores(cores: set[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
-
-
-def descendants(pid: int) -> Iterator[int]:
-    """The pids of its children, theirs, and so on."""
-    parents = {int(path.name): _parent(path) for path in PROC.iterdir() if path.name.isdigit()}
-    found = {pid}
-    while grown := {child for child, parent in parents.items() if parent in found} - found:
-        found |= grown
-        yield from grown
-
-
-def _parent(process: Path) -> int:
-    fields = _stat(process)
-    return int(fields[1]) if fields else 0
-
-
-def _cpu_s(pid: int, *, ended_children: bool) -> float:
-    fields = _stat(PROC / str(pid))
-    counted = fields[11:15] if ended_children else fields[11:13]  # utime, stime, cutime, cstime
-    return sum(map(int, counted)) / TICKS_PER_S
-
-
-def _stat(process: Path) -> list[str]:
-    """The fields after the name, which may hold anything; empty when the process has gone."""
-    try:
-        return (process / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
 
 
 def _memory_bytes(pid: int) -> int:

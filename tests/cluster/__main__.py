@@ -14,7 +14,6 @@ CI=true that fails.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests import parts
+from tests import debian, parts
 
 TOOLS = {  # program -> Debian package
     "buildah": "buildah",
@@ -63,7 +62,7 @@ def main() -> int:
         return skipped("no KUBECONFIG, and no scripts that start a cluster (SLUICE_PARTS)")
     if os.geteuid() != 0:
         return skipped("starting a cluster needs root")
-    install_tools()
+    debian.install(TOOLS, say)
     with (
         tempfile.TemporaryDirectory(prefix="sluice-cluster-") as folder,
         ready(cluster_script, scripts, Path(folder)) as inside,
@@ -75,16 +74,6 @@ def main() -> int:
 def skipped(why: str) -> int:
     print(f"test-cluster: not run: {why}", file=sys.stderr)
     return 1 if parts.in_ci() else 0
-
-
-def install_tools() -> None:
-    missing = sorted(package for program, package in TOOLS.items() if shutil.which(program) is None)
-    if missing:
-        say(f"installing {', '.join(missing)}")
-        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["apt-get", "-qq", "update"], check=True, env=quiet)
-        install = ["apt-get", "-qq", "install", "-y", "--no-install-recommends", *missing]
-        subprocess.run(install, check=True, env=quiet, stdout=subprocess.DEVNULL)
 
 
 @contextmanager

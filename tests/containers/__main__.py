@@ -8,7 +8,6 @@ Debian packages that they need are installed first.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests import parts
+from tests import debian, parts
 
 TOOLS = {  # program -> Debian package
     "buildah": "buildah",
@@ -37,7 +36,7 @@ def main() -> int:
     if scripts is None:
         print("No Docker engine answers: start one, or set DOCKER_HOST.", file=sys.stderr)
         return 1
-    install_tools()
+    debian.install(TOOLS, say)
     with engine(scripts) as environment:
         load_images(scripts, environment)
         return run_tests(arguments, environment)
@@ -46,17 +45,6 @@ def main() -> int:
 def run_tests(arguments: list[str], environment: dict[str, str] | None = None) -> int:
     command = [sys.executable, "-m", "pytest", "-m", "containers", *arguments]
     return subprocess.run(command, env=environment, check=False).returncode
-
-
-def install_tools() -> None:
-    missing = sorted(package for program, package in TOOLS.items() if shutil.which(program) is None)
-    if not missing:
-        return
-    say(f"installing {', '.join(missing)}")
-    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(["apt-get", "-qq", "update"], check=True, env=quiet)
-    install = ["apt-get", "-qq", "install", "-y", "--no-install-recommends", *missing]
-    subprocess.run(install, check=True, env=quiet, stdout=subprocess.DEVNULL)
 
 
 @contextmanager

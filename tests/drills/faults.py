@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from benchmarks.service.usage import descendants
 from tests.drills.tracer import STOPPED
+from worker.telemetry.usage import descendants
 
 
 @contextmanager

@@ -28,6 +28,7 @@ def cpu_usage(pid: int | None = None) -> CpuUsage:
 
 
 def descendants(pid: int) -> Iterator[int]:
+    """The pids of its children, theirs, and so on."""
     parents = {int(path.name): _parent(path) for path in PROC.iterdir() if path.name.isdigit()}
     found = {pid}
     while grown := {child for child, parent in parents.items() if parent in found} - found:
