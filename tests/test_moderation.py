@@ -14,14 +14,14 @@ import pytest
 
 from models.spec import Embedding
 from tests.inference import tiny
-from tests.samples import MODEL, VERSIONS, an_event
+from tests.samples import MODEL, an_event
 from tests.synthesis import Pixels, Video
 from worker.attempts import Attempts, NoCounts
 from worker.cache import MemoryCache
 from worker.cascade.policy import load_policies
 from worker.cascade.policy_file import PolicyFile
 from worker.clock import Deadline, SystemClock
-from worker.errors import SessionBroken, SettingsError, SourceUnavailable, UnreadableEvent
+from worker.errors import SessionBroken, SourceUnavailable, UnreadableEvent
 from worker.events import EVENT_HEADER, Upload
 from worker.handler import UploadHandler
 from worker.inference.batcher import BatchPolicy
@@ -30,7 +30,9 @@ from worker.inference.types import Inputs
 from worker.media.pool import DecodePool
 from worker.media.source import MediaSource
 from worker.messages import Verdict
-from worker.moderation import Model, Moderator
+from worker.moderation import Moderator
+from worker.scoring import Scorer
+from worker.serving import Model, ModelSet, ServedModels
 from worker.settings import DecodeSettings, FetchSettings, InferenceSettings, Settings, WorkerSettings
 from worker.stream.types import Record
 from worker.telemetry.metrics import Metrics
@@ -109,26 +111,24 @@ def moderator(
         *additional,
     ]
     models = [_served(runner) for runner in runners]
-    first, second = [models[0], *models[2:]], models[1]
+    first, second = (models[0], *models[2:]), models[1]
     policies = load_policies(PolicyFile.parse(POLICIES), [model.spec for model in first], second.spec)
     settings = settings or Settings()
+    embedded_by = first[0].version if settings.inference.embeddings else None
+    served = ServedModels(ModelSet(first, second, policies, embedded_by))
     try:
         yield Moderator(
             settings,
             clock=CLOCK,
             source=source or MediaSource(settings.fetch, CLOCK),
-            pool=pool,
+            scorer=Scorer(settings.sampling, pool, metrics),
             cache=cache or MemoryCache(100, 30.0, CLOCK, metrics.cache_event),
-            first=first,
-            escalation=second,
-            policies=policies,
-            versions=VERSIONS,
+            served=served,
             metrics=metrics,
             sleep=lambda seconds: None,
         )
     finally:
-        for model in models:
-            model.engine.close(1.0)
+        served.close()
 
 
 def _served(runner: tiny.Scripted) -> Model:
@@ -273,17 +273,6 @@ def test_a_verdict_carries_the_filters_embedding_where_it_is_wanted(pool: Decode
     assert first.verdict_id == without.verdict_id  # the decision is the same
 
 
-def test_embeddings_are_refused_at_start_where_the_filter_has_none(pool: DecodePool) -> None:
-    settings = Settings(inference=InferenceSettings(embeddings=True))
-    with (
-        pytest.raises(
-            SettingsError, match=r"model tiny-filter@1 has no embedding; set `inference.embeddings`"
-        ),
-        moderator(pool, settings=settings),
-    ):
-        pass
-
-
 @pytest.mark.parametrize(("priority", "patience_s"), [("live", 0.0), ("standard", 0.5), ("batch", 5.0)])
 def test_both_models_are_told_how_far_others_may_overtake(
     pool: DecodePool, monkeypatch: pytest.MonkeyPatch, priority: str, patience_s: float
@@ -303,7 +292,7 @@ def test_both_models_are_told_how_far_others_may_overtake(
 
 def test_a_bug_in_the_route_is_reviewed_and_named(pool: DecodePool, monkeypatch: pytest.MonkeyPatch) -> None:
     with moderator(pool) as route:
-        monkeypatch.setattr(route, "_policies", None)
+        monkeypatch.setattr(route, "_source", None)
         verdict = judge(route, WHITE)
     assert (verdict.decision, verdict.reason) == ("review", "internal_error")
     assert "AttributeError" in verdict.detail

@@ -13,6 +13,7 @@ import click
 
 from worker import __version__
 from worker.commands.filters import filters, require_filter
+from worker.commands.shadow import shadow
 from worker.commands.top import top
 from worker.commands.topics import topics
 from worker.configuration import load_settings, masked
@@ -262,6 +263,7 @@ def requeue(broker: str | None, dry_run: bool, everything: bool, **wanted: Any) 
     sys.exit(1 if requeue_uploads(_stream_settings(broker), VerdictFilter(**wanted), dry_run=dry_run) else 0)
 
 
+cli.add_command(shadow)
 cli.add_command(top)
 cli.add_command(topics)
 

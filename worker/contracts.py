@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel
 
 from worker import __version__
-from worker.messages import UploadEvent, Verdict
+from worker.messages import ShadowComparison, UploadEvent, Verdict
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -56,6 +56,9 @@ def asyncapi() -> dict[str, Any]:
                 "Verdict",
                 "Written by Sluice; compacted. The latest record of a key is the live one.",
             ),
+            "shadow": channel(
+                "verdicts.shadow", "ShadowComparison", "Written by Sluice while models are on trial."
+            ),
             "deadLetters": {
                 "address": "uploads.dlq",
                 "description": "Records without a readable upload_id: the original key, value and headers, "
@@ -66,6 +69,7 @@ def asyncapi() -> dict[str, Any]:
         "operations": {
             "readUploads": {"action": "receive", "channel": {"$ref": "#/channels/uploads"}},
             "writeVerdicts": {"action": "send", "channel": {"$ref": "#/channels/verdicts"}},
+            "writeShadow": {"action": "send", "channel": {"$ref": "#/channels/shadow"}},
             "writeDeadLetters": {"action": "send", "channel": {"$ref": "#/channels/deadLetters"}},
         },
         "components": {
@@ -76,6 +80,11 @@ def asyncapi() -> dict[str, Any]:
                     "Plain JSON, or CloudEvents 1.0 in Kafka's binary or structured mode.",
                 ),
                 "Verdict": message("Verdict", "verdict.schema.json", "The decision on one upload."),
+                "ShadowComparison": message(
+                    "ShadowComparison",
+                    "shadow-comparison.schema.json",
+                    "What models on trial say of an upload, beside its verdict.",
+                ),
                 "DeadLetter": {
                     "name": "DeadLetter",
                     "description": "The bytes of the record that could not be read.",
@@ -92,6 +101,7 @@ def documents() -> dict[str, str]:
     return {
         "upload-event.schema.json": json.dumps(json_schema(UploadEvent), indent=2) + "\n",
         "verdict.schema.json": json.dumps(json_schema(Verdict), indent=2) + "\n",
+        "shadow-comparison.schema.json": json.dumps(json_schema(ShadowComparison), indent=2) + "\n",
         "asyncapi.yaml": yaml.safe_dump(asyncapi(), sort_keys=False, width=110),
     }
 

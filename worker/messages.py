@@ -149,6 +149,32 @@ class Verdict(BaseModel):
     traceparent: str | None = None
 
 
+class Judgement(_Part):
+    """What one set of models makes of an upload: the fields of its verdict that models decide."""
+
+    decision: Action
+    decided_by: Decider
+    reason: str
+    degraded: bool
+    labels: tuple[Label, ...]
+    versions: Versions
+    timings_ms: dict[str, float]
+
+
+class ShadowComparison(BaseModel):
+    """What models on trial say of an upload, and its verdict. Topic `verdicts.shadow`, key = `upload_id`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", title="ShadowComparison")
+
+    schema_version: int = SCHEMA_VERSION
+    upload_id: UploadId
+    sha256: Sha256 = Field(description="of the bytes that were judged")
+    agrees: bool = Field(description="both decide the same")
+    served: Judgement = Field(description="as in the upload's verdict")
+    shadow: Judgement = Field(description="as the verdict would be if the models on trial served")
+    compared_at: AwareDatetime
+
+
 def verdict_id(
     upload_id: str, sha256: str | None, versions: Versions, *, degraded: bool, reason: str
 ) -> uuid.UUID:

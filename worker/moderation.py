@@ -11,90 +11,43 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, replace
 
 import structlog
 
-from models.spec import ModelSpec
 from worker.cache import ScoreCache, cache_key
-from worker.cascade.aggregate import video_embedding
-from worker.cascade.decide import Uncertain, decide, uncertain
-from worker.cascade.policy import Policies, Policy
-from worker.cascade.types import Clip, ContentScores, Look, StageScores
+from worker.cascade.decide import decide, uncertain
+from worker.cascade.policy import Policy
+from worker.cascade.types import ContentScores
 from worker.clock import Clock, Deadline
-from worker.errors import (
-    DeadlineExceeded,
-    MediaError,
-    ModelRunFailed,
-    SettingsError,
-    SluiceError,
-    Undecodable,
-)
+from worker.errors import SluiceError
 from worker.events import Upload
-from worker.inference.engine import Engine
 from worker.inference.lanes import PATIENCE_S
-from worker.inference.types import Answer, Inputs
-from worker.media.pool import DecodePool
-from worker.media.sampling import At, plan_from_settings
+from worker.media.sampling import plan_from_settings
 from worker.media.source import MediaSource
-from worker.media.types import PREPROCESSING_VERSION, Decoded, DecodeRequest, Media
-from worker.messages import Coordinates, Decider, ModelVersion, Verdict, Versions
+from worker.media.types import PREPROCESSING_VERSION, Media
+from worker.messages import Coordinates, Decider, Verdict
+from worker.scoring import Progress, Scorer
+from worker.serving import ModelSet, ServedModels
 from worker.settings import Settings
+from worker.shadow import Shadow
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.traces import NO_TRACES, Traces
-from worker.telemetry.verdicts import count_scores, count_verdict
+from worker.telemetry.verdicts import count_verdict
 from worker.verdicts import Subject, decided, failed
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model that is being served."""
-
-    engine: Engine
-    version: ModelVersion
-
-    @property
-    def spec(self) -> ModelSpec:
-        return self.engine.spec
-
-
-@dataclass(slots=True)
-class _Progress:
+@dataclass(slots=True, kw_only=True)
+class _Progress(Progress):
     """What is known of an upload so far; the verdict is built from it, also when something fails."""
 
     subject: Subject
-    clock: Clock
-    traces: Traces
-    started_s: float
+    models: ModelSet
     sha256: str | None = None
-    degraded_reason: str = ""
-    timings_ms: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def patience_s(self) -> float:
-        """How far other uploads may overtake this one at a model."""
-        return PATIENCE_S[self.subject.event.priority]
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        started_s = self.clock.monotonic_s()
-        try:
-            with self.traces.stage(stage):
-                yield
-        finally:
-            self._add(stage, self.clock.monotonic_s() - started_s)
-
-    def timings(self) -> dict[str, float]:
-        self.timings_ms["total"] = 0.0
-        self._add("total", self.clock.monotonic_s() - self.started_s)
-        return self.timings_ms
-
-    def _add(self, stage: str, seconds: float) -> None:
-        self.timings_ms[stage] = round(self.timings_ms.get(stage, 0.0) + seconds * 1000.0, 3)
 
 
 class Moderator:
@@ -106,63 +59,62 @@ class Moderator:
         *,
         clock: Clock,
         source: MediaSource,
-        pool: DecodePool,
+        scorer: Scorer,
         cache: ScoreCache,
-        first: Sequence[Model],
-        escalation: Model | None,
-        policies: Policies,
-        versions: Versions,
+        served: ServedModels,
         metrics: Metrics,
         traces: Traces = NO_TRACES,
+        shadow: Shadow | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """``first``: the models that look at every upload, the filter first, as ``policies`` knows them.
-
-        Raises SettingsError when embeddings are wanted of a filter that has none.
-        """
-        self._embedded_by = _embedded_by(first[0]) if settings.inference.embeddings else None
+        """``shadow``: is shown what the models have judged, and has no part in the verdict."""
         self._settings = settings
         self._clock = clock
         self._source = source
-        self._pool = pool
+        self._scorer = scorer
         self._cache = cache
-        self._first = tuple(first)
-        self._escalation = escalation
-        self._policies = policies
+        self._served = served
         self._metrics = metrics
         self._traces = traces
+        self._shadow = shadow
         self._sleep = sleep
-        self.versions = versions
 
     def moderate(self, upload: Upload, deadline: Deadline, source: Coordinates | None = None) -> Verdict:
         """The verdict on one upload.
 
         Raises only what is the service's own fault and must stop it (`systemic` and not `retriable`).
         """
-        progress = self._begun(upload, source)
-        try:
-            return self._judge(upload, deadline, progress)
-        except SluiceError as error:
-            if error.systemic and not error.retriable:
-                raise
-            return self._failed(error, progress)
-        except Exception as error:  # a bug that one upload can reach must not stop the others
-            log.exception("moderation_failed")
-            return self._failed(SluiceError(f"internal error: {type(error).__name__}"), progress)
+        with self._served.use() as models:
+            progress = self._begun(upload, source, models)
+            try:
+                return self._judge(upload, deadline, progress)
+            except SluiceError as error:
+                if error.systemic and not error.retriable:
+                    raise
+                return self._failed(error, progress)
+            except Exception as error:  # a bug that one upload can reach must not stop the others
+                log.exception("moderation_failed")
+                return self._failed(SluiceError(f"internal error: {type(error).__name__}"), progress)
 
     def refuse(self, upload: Upload, error: SluiceError, source: Coordinates | None = None) -> Verdict:
         """The verdict on an upload that shall not be looked at."""
-        return self._failed(error, self._begun(upload, source))
+        return self._failed(error, self._begun(upload, source, self._served.current))
 
-    def _begun(self, upload: Upload, source: Coordinates | None) -> _Progress:
-        subject = Subject(upload.event, source, self.versions)
-        return _Progress(subject, self._clock, self._traces, self._clock.monotonic_s())
+    def _begun(self, upload: Upload, source: Coordinates | None, models: ModelSet) -> _Progress:
+        return _Progress(
+            clock=self._clock,
+            traces=self._traces,
+            started_s=self._clock.monotonic_s(),
+            patience_s=PATIENCE_S[upload.event.priority],
+            subject=Subject(upload.event, source, models.versions),
+            models=models,
+        )
 
     # Stages
 
     def _judge(self, upload: Upload, deadline: Deadline, progress: _Progress) -> Verdict:
         event = upload.event
-        policy = self._policies.get(event.policy or self._settings.policy.default)
+        policy = progress.models.policies.get(event.policy or self._settings.policy.default)
         trusted = event.sha256 if self._settings.fetch.trust_producer_digest else None
         if trusted and (scores := self._look_up(trusted, policy, progress)) is not None:
             progress.sha256 = trusted
@@ -176,89 +128,19 @@ class Moderator:
     ) -> Verdict:
         if (scores := self._look_up(media.sha256, policy, progress)) is not None:
             return self._decided(scores, policy, "cache", progress)
-        key = self._key(media.sha256)
+        key = self._key(media.sha256, progress.models)
         with progress.timed("wait"):
             lease = self._cache.lease(key, deadline)
         if lease is None and (scores := self._look_up(media.sha256, policy, progress)) is not None:
             return self._decided(scores, policy, "cache", progress)
         with lease or nullcontext():
-            scores, decider = self._score(media, policy, deadline, progress)
+            scores, decider = self._scorer.score(progress.models, media, policy, deadline, progress)
             if not progress.degraded_reason:
                 self._cache.put(key, scores)
-        return self._decided(scores, policy, decider, progress)
-
-    def _score(
-        self, media: Media, policy: Policy, deadline: Deadline, progress: _Progress
-    ) -> tuple[ContentScores, Decider]:
-        scores = self._first_scores(media, deadline, progress)
-        todo = uncertain(policy, scores)
-        if not todo.clips:
-            return scores, "filter"
-        self._metrics.escalated(len(todo.clips))
-        try:
-            scores = self._escalated(media, scores, todo, deadline, progress)
-            if uncertain(policy, scores).clips:
-                raise Undecodable("clips that the escalation was due for could not be decoded again")
-            return scores, "escalation"
-        except (DeadlineExceeded, MediaError, ModelRunFailed) as error:
-            # What is known stands; what is still uncertain becomes `review` in decide().
-            log.warning("escalation_incomplete", reason=error.reason, error=str(error))
-            progress.degraded_reason = error.reason
-            return scores, "escalation" if scores.escalated_clips else "filter"
-
-    def _first_scores(self, media: Media, deadline: Deadline, progress: _Progress) -> ContentScores:
-        """What the filter and the additional models say; those that take the same input share its decode."""
-        plan = plan_from_settings(self._settings.sampling, media.sha256)
-        decodes: dict[DecodeRequest, Decoded] = {}
-        looks: list[Look] = []
-        answers: list[Answer] = []
-        for model in self._first:
-            request = DecodeRequest(plan, model.spec.video, model.spec.audio)
-            if request not in decodes:
-                with progress.timed("decode"):
-                    decodes[request] = self._decode(media, request, deadline)
-            with progress.timed("additional" if looks else "filter"):
-                answers.append(_answer(model, decodes[request], deadline, progress.patience_s))
-            looks.append(Look(_stage(model, decodes[request], answers[-1])))
-            count_scores(self._metrics, model.spec, answers[-1].probabilities)
-        embeddings = answers[0].embeddings if self._embedded_by else None
-        return ContentScores(
-            info=next(iter(decodes.values())).info,
-            looks=tuple(looks),
-            embedding=None if embeddings is None else video_embedding(embeddings),
-        )
-
-    def _escalated(
-        self,
-        media: Media,
-        scores: ContentScores,
-        todo: Uncertain,
-        deadline: Deadline,
-        progress: _Progress,
-    ) -> ContentScores:
-        """Bring the escalation's scores of the clips in ``todo``."""
-        assert self._escalation is not None
-        spec = self._escalation.spec
-        expected_s = self._escalation.engine.expected_s(len(todo.clips), deadline, progress.patience_s)
-        if expected_s > deadline.remaining_s:  # under load: better late for one than for all that wait
-            raise DeadlineExceeded(
-                f"{spec.name} is busy: {expected_s:.1f} s, and {deadline.remaining_s:.1f} s are left"
-            )
-        places_s = _aligned(scores, todo, spec)
-        plan = At(tuple(places_s.values()))
-        with progress.timed("escalation_decode"):
-            decoded = self._decode(media, DecodeRequest(plan, spec.video, spec.audio), deadline)
-        with progress.timed("escalation"):
-            answer = _answer(self._escalation, decoded, deadline, progress.patience_s)
-        return _with_escalation(scores, _stage(self._escalation, decoded, answer), places_s)
-
-    def _decode(self, media: Media, request: DecodeRequest, deadline: Deadline) -> Decoded:
-        try:
-            with self._metrics.decoding():
-                return self._pool.decode(media, request, deadline)
-        except MediaError as error:
-            self._metrics.decode_failed(error.reason)
-            raise
+        verdict = self._decided(scores, policy, decider, progress)
+        if self._shadow is not None:
+            self._shadow.offer(media, progress.subject.event, verdict)
+        return verdict
 
     def _fetch(self, upload: Upload, deadline: Deadline, progress: _Progress) -> Media:
         """Tries again, with back-off and jitter, what may work a moment later."""
@@ -279,16 +161,16 @@ class Moderator:
 
     # Cache
 
-    def _key(self, sha256: str) -> str:
+    def _key(self, sha256: str, models: ModelSet) -> str:
         plan = plan_from_settings(self._settings.sampling, sha256)
-        models = [model.model_dump() for model in self.versions.models]
-        return cache_key(sha256, models, plan.describe(), PREPROCESSING_VERSION)
+        versions = [version.model_dump() for version in models.versions.models]
+        return cache_key(sha256, versions, plan.describe(), PREPROCESSING_VERSION)
 
     def _look_up(self, sha256: str, policy: Policy, progress: _Progress) -> ContentScores | None:
         """Cached scores that settle the upload under this policy; else it is a miss."""
         with progress.timed("cache"):
-            scores = self._cache.get(self._key(sha256))
-        if scores is None or (self._embedded_by and scores.embedding is None):
+            scores = self._cache.get(self._key(sha256, progress.models))
+        if scores is None or (progress.models.embedded_by and scores.embedding is None):
             return None
         return None if uncertain(policy, scores).clips else scores
 
@@ -299,12 +181,7 @@ class Moderator:
     ) -> Verdict:
         assert progress.sha256 is not None
         plan = plan_from_settings(self._settings.sampling, progress.sha256)
-        versions = self.versions.model_copy(
-            update={
-                "policy": f"{policy.name}@{self._policies.version}",
-                "sampling": f"{plan.describe()}, escalated<={policy.max_escalated_clips}",
-            }
-        )
+        versions = progress.models.versions_under(policy, plan.describe())
         verdict = decided(
             replace(progress.subject, versions=versions),
             progress.sha256,
@@ -314,7 +191,7 @@ class Moderator:
             degraded_reason=progress.degraded_reason,
             timings_ms=progress.timings(),
             now=self._clock.now(),
-            embedded_by=self._embedded_by,
+            embedded_by=progress.models.embedded_by,
         )
         return self._told(verdict, progress)
 
@@ -339,54 +216,3 @@ class Moderator:
             total_ms=verdict.timings_ms["total"],
         )
         return verdict
-
-
-def _embedded_by(model: Model) -> ModelVersion:
-    if model.spec.embedding is None:
-        raise SettingsError(
-            f"model {model.spec.name}@{model.spec.version} has no embedding; set `inference.embeddings` to "
-            "false, or `inference.filter` to a model that was exported with one"
-        )
-    return model.version
-
-
-def _answer(model: Model, decoded: Decoded, deadline: Deadline, patience_s: float) -> Answer:
-    return model.engine.predict(Inputs(decoded.clips, decoded.log_mel), deadline, patience_s)
-
-
-def _stage(model: Model, decoded: Decoded, answer: Answer) -> StageScores:
-    spec = model.spec
-    return StageScores(spec.label_names, decoded.starts_s, spec.video.clip_s, answer.probabilities)
-
-
-def _aligned(scores: ContentScores, todo: Uncertain, spec: ModelSpec) -> dict[Clip, float]:
-    """Where the escalation's clip starts that has the same centre as a clip that goes up.
-
-    Near the ends of a video a longer clip is moved inside, as the sampling plan does it.
-    """
-    clip_s = spec.video.clip_s
-    places_s = {}
-    for clip in todo.clips:
-        looked = scores.looks[clip.look].first
-        start_s = looked.starts_s[clip.row] + (looked.clip_s - clip_s) / 2.0
-        places_s[clip] = At((start_s,)).starts_s(scores.info.duration_s, clip_s)[0]
-    return places_s
-
-
-def _with_escalation(
-    scores: ContentScores, scored: StageScores, places_s: dict[Clip, float]
-) -> ContentScores:
-    """``scored`` given to the looks whose clips went up, under the starts that these have there."""
-    rows = {
-        clip: scored.starts_s.index(place_s)
-        for clip, place_s in places_s.items()
-        if place_s in scored.starts_s  # a clip that could not be decoded is not there
-    }
-    looks = list(scores.looks)
-    for place in {clip.look for clip in rows}:
-        first = looks[place].first
-        own = [clip for clip in rows if clip.look == place]
-        starts_s = tuple(first.starts_s[clip.row] for clip in own)
-        stage = replace(scored, starts_s=starts_s, probabilities=scored.probabilities[[rows[c] for c in own]])
-        looks[place] = replace(looks[place], escalation=stage)
-    return replace(scores, looks=tuple(looks))

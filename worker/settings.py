@@ -191,6 +191,11 @@ class InferenceSettings(_Group):
     models_dir: OptionalPath = Field(
         None, description="models looked for here before those that ship with Sluice; None: only those"
     )
+    watch_s: float = Field(
+        10.0,
+        ge=0,
+        description="how often models_dir is looked at for other versions to serve; 0: only at the start",
+    )
     filter: str = Field("violence-filter", description="name or name@version")
     escalation: str = Field("violence-escalation", description="name or name@version; empty: no escalation")
     additional: Names = Field(
@@ -235,6 +240,30 @@ class PolicySettings(_Group):
     )
 
 
+class ShadowSettings(_Group):
+    filter: str = Field(
+        "", description="a model on trial in the place of inference.filter, name or name@version; empty: none"
+    )
+    escalation: str = Field(
+        "", description="a model on trial in the place of inference.escalation; empty: none"
+    )
+    share: float = Field(
+        0.05, gt=0, le=1, description="of the uploads that the models judge: those that a trial sees as well"
+    )
+    max_busy: float = Field(
+        0.1, gt=0, le=1, description="most of the time that a trial may work; what comes beyond is left out"
+    )
+    threads: int = Field(1, ge=1, description="CPU threads of a model on trial")
+    topic: str = Field("verdicts.shadow", min_length=1, description="what both said goes here")
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Role -> reference of what is on trial."""
+        return {
+            role: name for role, name in (("filter", self.filter), ("escalation", self.escalation)) if name
+        }
+
+
 class TelemetrySettings(_Group):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="the least that is logged"
@@ -270,7 +299,19 @@ class Settings(BaseSettings):
     inference: InferenceSettings = InferenceSettings()
     cache: CacheSettings = CacheSettings()
     policy: PolicySettings = PolicySettings()
+    shadow: ShadowSettings = ShadowSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+
+    @property
+    def shadow_topic(self) -> str:
+        """Empty while no models are on trial."""
+        return self.shadow.topic if self.shadow.models else ""
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Those that a worker reads or writes."""
+        always = (self.kafka.uploads_topic, self.kafka.verdicts_topic, self.kafka.dead_letters_topic)
+        return (*always, self.shadow_topic) if self.shadow_topic else always
 
     @classmethod
     def settings_customise_sources(

@@ -79,10 +79,10 @@ def spec(
     )
 
 
-def video_graph(*, batch: str | int = "N", size: int = SIZE) -> Graph:
-    """clips -> a 1x1 convolution with the mean over all -> (mean, -mean)."""
+def video_graph(*, batch: str | int = "N", size: int = SIZE, gain: float = 1.0) -> Graph:
+    """clips -> a 1x1 convolution with the mean over all -> (gain x mean, -gain x mean)."""
     clip = helper.make_tensor_value_info("clips", TensorProto.UINT8, [batch, FRAMES, size, size, 3])
-    weight = np.full((2, 3, 1, 1, 1), 1 / 3 / 255, np.float32)
+    weight = np.full((2, 3, 1, 1, 1), gain / 3 / 255, np.float32)
     weight[1] *= -1
     nodes = [
         helper.make_node("Cast", ["clips"], ["floats"], to=TensorProto.FLOAT),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -37,6 +38,7 @@ SETTINGS = {
     "SLUICE_DECODE__PROCESSES": "1",
     "SLUICE_INFERENCE__ESCALATION": "",  # starts sooner
     "SLUICE_INFERENCE__MAX_BATCH_CLIPS": "1",
+    "SLUICE_INFERENCE__WATCH_S": "0.2",
     "SLUICE_CACHE__BREAKER_RESET_S": "1",
     "SLUICE_DECODE__JOB_TIMEOUT_S": "240",  # longer than a hang
     "SLUICE_WORKER__UPLOAD_TIMEOUT_S": "240",
@@ -100,7 +102,10 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         kafka = unique_settings(broker.enter_context(EmbeddedBroker()), EMBEDDED_SESSION_TIMEOUT_S)
         create_topics(kafka, topic_specs(kafka, 1))
         cache_url = cache.enter_context(EmbeddedCache())
-        settings = SETTINGS | {"SLUICE_CACHE__URL": cache_url}
+        settings = SETTINGS | {
+            "SLUICE_CACHE__URL": cache_url,
+            "SLUICE_INFERENCE__MODELS_DIR": str(tmp_path / "models"),
+        }
         worker = stack.enter_context(WorkerProcess(kafka, tmp_path / "log", settings))
         prometheus = stack.enter_context(reading(tmp_path / "prometheus", f"127.0.0.1:{worker.health_port}"))
         worker.wait_until_ready(READY_WITHIN_S)
@@ -116,6 +121,7 @@ def test_faults_fire_their_alerts(stage: Stage) -> None:
     assert stage.answer().reason == ""
     wait_for(lambda: not stage.prometheus.firing(), 60, f"silence; {stage.prometheus.firing()}")
 
+    a_model_that_cannot_serve(stage, video)
     broken_uploads(stage)
     a_record_without_an_upload_id(stage)
     decoders_that_die(stage)
@@ -123,6 +129,16 @@ def test_faults_fire_their_alerts(stage: Stage) -> None:
     somebody_else_in_the_cache(stage, video)
     no_cache(stage)
     no_worker(stage)
+
+
+def a_model_that_cannot_serve(stage: Stage, video: bytes) -> None:
+    bad = stage.folder / "models" / "violence-filter" / "9"
+    bad.mkdir(parents=True)
+    (bad / "spec.json").write_text("{}")
+    stage.fires("SluiceModelRefused")
+    stage.upload(video + b"judged all the same")
+    assert stage.answer().reason == ""
+    shutil.rmtree(stage.folder / "models")
 
 
 def broken_uploads(stage: Stage) -> None:

@@ -100,6 +100,12 @@ def test_what_is_not_there_or_may_not_be_seen() -> None:
     ]
 
 
+def test_models_on_trial_need_a_topic_more() -> None:
+    *_, shadow = needed(KAFKA, brokers=1, shadow_topic="verdicts.shadow")
+    assert (shadow.name, shadow.compacted) == ("verdicts.shadow", False)
+    assert shadow.operations == {"WRITE"}
+
+
 @pytest.mark.parametrize(
     ("brokers", "given", "replicas", "in_sync"),
     [
@@ -112,7 +118,7 @@ def test_what_is_not_there_or_may_not_be_seen() -> None:
     ],
 )
 def test_replicas_follow_from_the_brokers(
-    brokers: int, given: dict[str, int], replicas: int, in_sync: int
+    brokers: int, given: dict[str, Any], replicas: int, in_sync: int
 ) -> None:
     for spec in needed(KAFKA, brokers=brokers, **given):
         assert (spec.replicas, spec.min_insync_replicas) == (replicas, in_sync)

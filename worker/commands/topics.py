@@ -9,7 +9,7 @@ import click
 
 from worker.commands.filters import filters
 from worker.configuration import load_settings
-from worker.settings import KafkaSettings
+from worker.settings import Settings
 from worker.stream.topics import RETENTION_S, USUAL_REPLICAS, Described, mismatches, needed
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -58,8 +58,8 @@ def check(broker: str | None, **expected: Any) -> None:
 
     Changes nothing. Ends with code 1 when something has to be put right; says what, and how.
     """
-    kafka = _kafka(broker)
-    report(kafka, _described(kafka), **expected)
+    settings = _settings(broker)
+    report(settings, _described(settings), **expected)
 
 
 @topics.command()
@@ -71,21 +71,22 @@ def create(broker: str | None, **expected: Any) -> None:
     """
     from worker.stream.client import create_topics
 
-    kafka = _kafka(broker)
-    wanted = _needed(kafka, _described(kafka).brokers, **expected)
-    for name in create_topics(kafka, wanted):
+    settings = _settings(broker)
+    wanted = _needed(settings, _described(settings).brokers, **expected)
+    for name in create_topics(settings.kafka, wanted):
         click.echo(f"created   {name}")
-    report(kafka, _described(kafka), **expected)
+    report(settings, _described(settings), **expected)
 
 
-def report(kafka: KafkaSettings, found: Described, **expected: Any) -> None:
+def report(settings: Settings, found: Described, **expected: Any) -> None:
     """Print each topic or what is wrong with it. Raises ClickException when something is."""
     for name, topic in found.topics.items():
         click.echo(
             f"found     {name}: {topic.partitions} partitions, {topic.replicas} replicas, "
             f"cleanup.policy={topic.configs.get('cleanup.policy', '?')}"
         )
-    wrong = list(mismatches(_needed(kafka, found.brokers, **expected), found, kafka.group_id))
+    kafka = settings.kafka
+    wrong = list(mismatches(_needed(settings, found.brokers, **expected), found, kafka.group_id))
     for text in wrong:
         click.echo(f"mismatch  {text}")
     if wrong:
@@ -95,15 +96,21 @@ def report(kafka: KafkaSettings, found: Described, **expected: Any) -> None:
     click.echo(f"ok        the topics at {kafka.bootstrap_servers} are as needed")
 
 
-def _needed(kafka: KafkaSettings, brokers: int, *, retention_hours: float, **expected: Any) -> Any:
-    return needed(kafka, brokers=brokers, retention_s=retention_hours * 3600, **expected)
+def _needed(settings: Settings, brokers: int, *, retention_hours: float, **expected: Any) -> Any:
+    return needed(
+        settings.kafka,
+        brokers=brokers,
+        retention_s=retention_hours * 3600,
+        shadow_topic=settings.shadow_topic,
+        **expected,
+    )
 
 
-def _described(kafka: KafkaSettings) -> Described:
+def _described(settings: Settings) -> Described:
     from worker.stream.client import describe
 
-    return describe(kafka, (kafka.uploads_topic, kafka.verdicts_topic, kafka.dead_letters_topic))
+    return describe(settings.kafka, settings.topics)
 
 
-def _kafka(broker: str | None) -> KafkaSettings:
-    return load_settings(**({"kafka": {"bootstrap_servers": broker}} if broker else {})).kafka
+def _settings(broker: str | None) -> Settings:
+    return load_settings(**({"kafka": {"bootstrap_servers": broker}} if broker else {}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
@@ -22,6 +23,10 @@ class Media:
     file: BinaryIO
     size_bytes: int
     sha256: str
+
+    def duplicate(self) -> Media:
+        """The same bytes, for somebody who closes them at another time."""
+        return Media(os.fdopen(os.dup(self.file.fileno()), "rb"), self.size_bytes, self.sha256)
 
     def close(self) -> None:
         self.file.close()

@@ -53,8 +53,9 @@ def needed(
     replicas: int | None = None,
     min_insync_replicas: int | None = None,
     retention_s: float = RETENTION_S,
+    shadow_topic: str = "",
 ) -> tuple[TopicSpec, ...]:
-    """The three topics of a group of workers.
+    """The three topics of a group of workers, and ``shadow_topic`` if there is one.
 
     ``replicas`` is three where there are as many brokers, and ``min_insync_replicas`` one fewer where
     that leaves two: what is acknowledged outlives a broker, and the loss of one stops nobody.
@@ -74,10 +75,12 @@ def needed(
             operations=frozenset({operation}),
         )
 
+    shadow = (topic(shadow_topic, 1, "WRITE", 0, compacted=False),) if shadow_topic else ()
     return (
         topic(kafka.uploads_topic, partitions, "READ", kafka.max_message_bytes, compacted=False),
         topic(kafka.verdicts_topic, partitions, "WRITE", 0, compacted=True),
         topic(kafka.dead_letters_topic, 1, "WRITE", kafka.dead_letter_max_bytes, compacted=False),
+        *shadow,
     )
 
 

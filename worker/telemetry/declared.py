@@ -113,6 +113,26 @@ class Declared:
         self._models = Info(
             "sluice_model", "Models that are loaded.", ("role", "name"), registry=self.registry
         )
+        self._model_changes = self._counter(
+            "sluice_model_changes",
+            "Other versions found in `inference.models_dir`: taken, or refused because they cannot serve. "
+            "The log says why (`model_refused`).",
+            ("outcome",),
+        )
+        self._model_refused = self._gauge(
+            "sluice_model_refused",
+            "1 while the version that is meant is refused and the one before serves on. Remedy: put a sound "
+            "version into the folder, or take the bad one away.",
+        )
+        self._shadowed = self._counter(
+            "sluice_shadow_uploads",
+            "Uploads chosen for the models on trial: agreed, disagreed, left_out (no time for them), failed. "
+            "Mostly left_out: raise `shadow.max_busy` or lower `shadow.share`.",
+            ("outcome",),
+        )
+        self._shadow_s = self._counter(
+            "sluice_shadow_seconds", "Time that the models on trial worked, decoding included."
+        )
         self._batch_clips = self._histogram(
             "sluice_batch_clips",
             "Clips in a batch. Always 1 under load: raise `inference.max_batch_delay_s`.",

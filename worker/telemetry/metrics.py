@@ -87,6 +87,20 @@ class Metrics(Declared):
         if provider in GPU_PROVIDERS:
             self._on_gpu.add(name)
 
+    def models_changed(self, outcome: str) -> None:
+        """``outcome``: taken or refused."""
+        self._model_changes.labels(outcome).inc()
+
+    def model_refused(self, is_refused: bool) -> None:
+        self._model_refused.set(1 if is_refused else 0)
+
+    def shadowed(self, outcome: str) -> None:
+        """``outcome``: agreed, disagreed, left_out or failed."""
+        self._shadowed.labels(outcome).inc()
+
+    def shadow_took(self, seconds: float) -> None:
+        self._shadow_s.inc(seconds)
+
     def batch_closed(self, model: str, clips: int, why: str, run_s: float) -> None:
         self._batch_clips.labels(model).observe(clips)
         self._batches.labels(model, why).inc()
@@ -177,6 +191,10 @@ class Metrics(Declared):
         for request in ("poll", "commit"):
             self._refused.labels(request)
         self._uploads.labels("review", "error", Quarantined.reason)
+        for outcome in ("taken", "refused"):
+            self._model_changes.labels(outcome)
+        for outcome in ("agreed", "disagreed", "left_out", "failed"):
+            self._shadowed.labels(outcome)
 
     def _bounded(self, metric: str, label: str, value: str) -> str:
         seen = self._seen.setdefault((metric, label), set())
