@@ -85,8 +85,13 @@ bench: $(VENV)/.bench ## Time Sluice beside other tools on this CPU; writes benc
 	$(BIN)/python -m benchmarks.table
 
 .PHONY: test-containers
-test-containers: $(VENV)/.dev ## The contract tests over testcontainers' Kafka and Redis
+test-containers: $(VENV)/.dev ## The worker's image at work by compose.yaml; contract tests over testcontainers' Kafka and Redis
 	$(BIN)/python -m tests.containers
+
+.PHONY: test-images
+test-images: $(VENV)/.dev ## All three images built, tried and measured (gigabytes); writes the table of docs/deploy.md
+	$(BIN)/python -m tests.images --results benchmarks/results/images.json
+	$(BIN)/python -m tests.cluster.table
 
 .PHONY: test-cluster
 test-cluster: $(VENV)/.dev ## The chart on a real Kubernetes, with real pods and real video
@@ -116,8 +121,9 @@ lock: ## Write requirements/*.txt from pyproject.toml
 		--override requirements/without-torch.txt -o requirements/dev.txt
 	$(LOCK) pyproject.toml --extra models -c requirements/dev.txt -o requirements/models.txt
 	$(LOCK) pyproject.toml --extra bench -c requirements/dev.txt -o requirements/bench.txt
-	$(LOCK) pyproject.toml --extra cpu -c requirements/worker-cpu.txt -o requirements/image-cpu.txt
-	$(LOCK) pyproject.toml requirements/cuda.in --extra gpu -c requirements/worker-gpu.txt -o requirements/image-gpu.txt
+	$(LOCK) pyproject.toml --extra cpu --extra traces -c requirements/dev.txt -o requirements/image-cpu.txt
+	$(LOCK) pyproject.toml requirements/cuda.in --extra gpu --extra traces -c requirements/worker-gpu.txt \
+		-c requirements/dev.txt -o requirements/image-gpu.txt
 	$(LOCK) pyproject.toml --extra cpu --extra trainer -c requirements/dev.txt --override requirements/without-torch.txt \
 		-o requirements/image-trainer.txt
 	$(LOCK) requirements/supply-chain.in -o requirements/supply-chain.txt
