@@ -9,6 +9,7 @@ import yaml
 from tests.helm.chart import BROKER, ci_values, render
 from tests.parts import CHECKOUT
 from worker import __version__
+from worker.commands.topics import create
 from worker.configuration import fields, variable_name
 
 DOCKERFILE = (CHECKOUT / "Dockerfile").read_text()
@@ -51,6 +52,17 @@ def test_compose_names_settings_that_exist_and_the_version() -> None:
     assert worker["image"] == f"sluice:{__version__}-cpu"
     assert worker["build"]["target"] == "worker-cpu"
     assert worker["read_only"] is True
+
+
+def test_compose_makes_the_topics_by_the_worker_s_own_image_and_command() -> None:
+    topics, worker = COMPOSE["services"]["topics"], COMPOSE["services"]["worker"]
+    shared = ("image", "environment", "read_only", "tmpfs", "cap_drop", "security_opt")
+    assert [topics[name] for name in shared] == [worker[name] for name in shared]
+    assert "build" not in topics, "the worker builds the image; twice would be a race"
+    group, name, *options = topics["command"]
+    assert (group, name) == ("topics", "create")
+    assert create.make_context(name, options).params["partitions"] == 4
+    assert worker["depends_on"]["topics"] == {"condition": "service_completed_successfully"}
 
 
 def test_compose_and_chart_try_out_the_same_servers() -> None:
