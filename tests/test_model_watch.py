@@ -163,7 +163,7 @@ def test_under_load_every_upload_is_judged_by_one_version_or_the_other(models_di
             clock=CLOCK,
             source=MediaSource(settings.fetch, CLOCK),
             scorer=Scorer(settings.sampling, pool, now.metrics),
-            cache=MemoryCache(1, 30.0, CLOCK, now.metrics.cache_event),
+            cache=MemoryCache(1, now.metrics.cache_event),
             served=now.served,
             metrics=now.metrics,
         )

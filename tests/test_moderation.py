@@ -122,7 +122,7 @@ def moderator(
             clock=CLOCK,
             source=source or MediaSource(settings.fetch, CLOCK),
             scorer=Scorer(settings.sampling, pool, metrics),
-            cache=cache or MemoryCache(100, 30.0, CLOCK, metrics.cache_event),
+            cache=cache or MemoryCache(100, metrics.cache_event),
             served=served,
             metrics=metrics,
             sleep=lambda seconds: None,
@@ -249,7 +249,7 @@ def test_a_passed_deadline_is_reviewed(pool: DecodePool) -> None:
 
 
 def test_a_verdict_carries_the_filters_embedding_where_it_is_wanted(pool: DecodePool) -> None:
-    cache = MemoryCache(100, 30.0, CLOCK, lambda event: None)
+    cache = MemoryCache(100, lambda event: None)
     wanted = Settings(inference=InferenceSettings(embeddings=True))
     with moderator(pool, embedding=tiny.EMBEDDING, cache=cache) as route:
         without = judge(route, WHITE)

@@ -43,7 +43,7 @@ class Trial:
             clock=CLOCK,
             source=MediaSource(settings.fetch, CLOCK),
             scorer=Scorer(settings.sampling, pool, self.metrics),
-            cache=MemoryCache(16, 30.0, CLOCK, self.metrics.cache_event),
+            cache=MemoryCache(16, self.metrics.cache_event),
             served=self.served,
             metrics=self.metrics,
             shadow=self.shadow,
@@ -154,7 +154,7 @@ def test_without_time_left_uploads_are_left_out_and_counted(pool: DecodePool, mo
     with trial(on_trial(models_dir, max_busy=1e-6), pool) as made:
         for count in range(5):
             judge(made.route, WHITE, upload_id=f"u-{count}", sha256=None, policy=None)
-            made.route._cache = MemoryCache(16, 30.0, CLOCK, made.metrics.cache_event)
+            made.route._cache = MemoryCache(16, made.metrics.cache_event)
         made.comparisons(1)
     assert made.seen("left_out") == 4.0
     assert len(made.broker.records("verdicts.shadow")) == 1
@@ -176,7 +176,7 @@ def test_it_lets_go_of_the_media(pool: DecodePool, models_dir: Path) -> None:
         made.comparisons(1)
         before = len(os.listdir("/proc/self/fd"))
         for count in range(2, 5):
-            made.route._cache = MemoryCache(16, 30.0, CLOCK, made.metrics.cache_event)
+            made.route._cache = MemoryCache(16, made.metrics.cache_event)
             judge(made.route, WHITE, upload_id=f"u-{count}")
             made.comparisons(count)
         until_s = time.monotonic() + 5.0

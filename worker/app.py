@@ -128,7 +128,7 @@ def run_worker(settings: Settings) -> int:
 
 def _cache(settings: CacheSettings, clock: Clock, metrics: Metrics) -> ScoreCache:
     if settings.url is None:
-        return MemoryCache(settings.memory_entries, settings.lease_s, clock, metrics.cache_event)
+        return MemoryCache(settings.memory_entries, metrics.cache_event)
     return RedisCache(
         settings.url.get_secret_value(),
         clock,

@@ -20,6 +20,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Literal, Protocol, Self, TypeVar
 
@@ -38,13 +39,14 @@ T = TypeVar("T")
 
 # Of the time an upload has left, how much it may wait for another worker. The rest is to compute itself.
 WAIT_SHARE = 0.5
+RENEWALS = 3  # of a lease before it would expire
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to compute one content, until released or expired. Releasing twice does no harm."""
+    """The right to compute one content, until released. Releasing twice does no harm."""
 
     release: Callable[[], None]
 
@@ -77,14 +79,12 @@ class ScoreCache(Protocol):
 class MemoryCache:
     """For one process: the most recently used entries, and single flight among its threads."""
 
-    def __init__(self, entries: int, lease_s: float, clock: Clock, on_event: OnEvent) -> None:
+    def __init__(self, entries: int, on_event: OnEvent) -> None:
         self._entries = entries
-        self._lease_s = lease_s
-        self._clock = clock
         self._on_event = on_event
         self._changed = threading.Condition()
         self._values: OrderedDict[str, ContentScores] = OrderedDict()
-        self._leases: dict[str, tuple[str, float]] = {}  # key -> token, expiry
+        self._leases: dict[str, str] = {}  # key -> token of who computes it
 
     def get(self, key: str) -> ContentScores | None:
         with self._changed:
@@ -107,13 +107,12 @@ class MemoryCache:
         has_waited = False
         with self._changed:
             while key not in self._values:
-                left_s = self._held_for_s(key)
-                if left_s <= 0:
+                if key not in self._leases:
                     return self._grant(key)
                 if until.passed:
                     return None
                 has_waited = True
-                self._changed.wait(min(left_s, until.remaining_s))
+                self._changed.wait(until.remaining_s)
         if has_waited:
             self._on_event("shared")
         return None
@@ -121,27 +120,26 @@ class MemoryCache:
     def close(self) -> None:
         """Nothing to close."""
 
-    def _held_for_s(self, key: str) -> float:
-        _, expires_at_s = self._leases.get(key, ("", 0.0))
-        return expires_at_s - self._clock.monotonic_s() if key in self._leases else 0.0
-
     def _grant(self, key: str) -> Lease:
-        token = secrets.token_hex(8)
-        self._leases[key] = (token, self._clock.monotonic_s() + self._lease_s)
+        token = self._leases[key] = secrets.token_hex(8)
         return Lease(lambda: self._release(key, token))
 
     def _release(self, key: str, token: str) -> None:
         with self._changed:
-            if self._leases.get(key, ("", 0.0))[0] == token:
+            if self._leases.get(key) == token:
                 del self._leases[key]
                 self._changed.notify_all()
 
 
-# Both scripts run as a whole inside the server, so nothing can come between their steps.
+# Each script runs as a whole inside the server, so nothing can come between their steps.
 ACQUIRE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 'there' end
 if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 'granted' end
 return 'held'
+"""
+RENEW = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return 0
 """
 RELEASE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
@@ -150,7 +148,10 @@ return 0
 
 
 class RedisCache:
-    """Over any server that speaks Redis' protocol. Keys share a hash tag, so a cluster serves them too."""
+    """Over any server that speaks Redis' protocol. Keys share a hash tag, so a cluster serves them too.
+
+    A lease ends ``lease_s`` after its worker has: as long as it lives, a thread of its own renews it.
+    """
 
     def __init__(
         self,
@@ -168,11 +169,16 @@ class RedisCache:
         self._clock = clock
         self._on_event = on_event
         self._ttl_ms = max(1, round(ttl_s * 1000))
+        self._lease_s = lease_s
         self._lease_ms = max(1, round(lease_s * 1000))
+        self._held: dict[str, str] = {}  # key -> token; guarded by the lock
+        self._lock = threading.Lock()
+        self._renewing: threading.Thread | None = None
         self._poll_s = poll_s
         self._closed = threading.Event()
         self._client = _client(url, timeout_s)
         self._acquire = self._client.register_script(ACQUIRE)
+        self._renew = self._client.register_script(RENEW)
         self._release = self._client.register_script(RELEASE)
         self._circuit = _Circuit(
             self._is_back,
@@ -206,7 +212,7 @@ class RedisCache:
                 lambda: self._acquire([_value_name(key), _lease_name(key)], [token, self._lease_ms])
             )
             if answer == b"granted":
-                return Lease(lambda: self._give_back(key, token))
+                return self._granted(key, token)
             if answer == b"there" and has_waited:
                 self._on_event("shared")
             if answer != b"held" or until.passed or self._closed.wait(self._poll_s):
@@ -235,7 +241,27 @@ class RedisCache:
             self._ask(lambda: self._client.delete(name))  # else nobody could take its lease
             return None
 
+    def _granted(self, key: str, token: str) -> Lease:
+        with self._lock:
+            self._held[key] = token
+            if self._renewing is None:
+                self._renewing = threading.Thread(target=self._keep, name="cache-leases", daemon=True)
+                self._renewing.start()
+        return Lease(lambda: self._give_back(key, token))
+
+    def _keep(self) -> None:
+        while not self._closed.wait(self._lease_s / RENEWALS):
+            with self._lock:
+                held = dict(self._held)
+            for key, token in held.items():
+                self._ask(
+                    lambda key=key, token=token: self._renew([_lease_name(key)], [token, self._lease_ms])
+                )
+
     def _give_back(self, key: str, token: str) -> None:
+        with self._lock:
+            if self._held.get(key) == token:
+                del self._held[key]
         self._ask(lambda: self._release([_lease_name(key)], [token]))
 
     def _ask(self, command: Callable[[], T]) -> T | None:

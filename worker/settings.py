@@ -225,7 +225,9 @@ class CacheSettings(_Group):
     )
     ttl_s: Seconds = Field(7 * 86400.0, description="how long scores are kept")
     timeout_s: Seconds = Field(0.2, description="for connecting and for each answer")
-    lease_s: Seconds = Field(30.0, description="longest hold of the right to compute one content")
+    lease_s: Seconds = Field(
+        3.0, description="how long the right to compute one content outlives the worker that had it"
+    )
     poll_s: Seconds = Field(0.05, description="how often a waiting worker looks again")
     breaker_failures: int = Field(3, ge=1, description="failures in a row that open the circuit")
     breaker_reset_s: Seconds = Field(5.0, description="time before an open circuit is tried again")

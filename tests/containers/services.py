@@ -20,27 +20,27 @@ def kafka() -> Iterator[str]:
     from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
     port = _free_port()  # the node advertises it, so it is chosen before the container starts
-    properties = NODE_PROPERTIES.format(
-        listen="0.0.0.0",
-        client=CLIENT_PORT,
-        advertised=f"127.0.0.1:{port}",
-        controller=9093,
-        data="/tmp/kafka-data",
-    )
-    start = (
-        f"cat > /tmp/node.properties <<'EOF'\n{properties}\nEOF\n"
-        f"/opt/kafka/bin/kafka-storage.sh format -t {CLUSTER_ID} -c /tmp/node.properties\n"
-        "exec /opt/kafka/bin/kafka-server-start.sh /tmp/node.properties\n"
-    )
     ready = LogMessageWaitStrategy("Kafka Server started").with_startup_timeout(START_TIMEOUT_S)
     container = (
         DockerContainer(parts.kafka_image())
         .with_bind_ports(CLIENT_PORT, port)
-        .with_command(["sh", "-c", start])
+        .with_command(["sh", "-c", start_node(f"127.0.0.1:{port}")])
         .waiting_for(ready)
     )
     with container:
         yield f"{container.get_container_host_ip()}:{port}"
+
+
+def start_node(advertised: str) -> str:
+    """What a shell runs in a container with Kafka in /opt/kafka."""
+    properties = NODE_PROPERTIES.format(
+        listen="0.0.0.0", client=CLIENT_PORT, advertised=advertised, controller=9093, data="/tmp/kafka-data"
+    )
+    return (
+        f"cat > /tmp/node.properties <<'EOF'\n{properties}\nEOF\n"
+        f"/opt/kafka/bin/kafka-storage.sh format -t {CLUSTER_ID} -c /tmp/node.properties\n"
+        "exec /opt/kafka/bin/kafka-server-start.sh /tmp/node.properties\n"
+    )
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import click
 
 from worker.app import Service, service
 from worker.cache import MemoryCache
-from worker.clock import Deadline, SystemClock
+from worker.clock import Deadline
 from worker.commands.progress import progress
 from worker.commands.publish import new_upload_id
 from worker.events import Upload
@@ -26,9 +26,7 @@ def moderate_files(settings: Settings, files: Sequence[Path], policy: str | None
     roots = tuple(sorted({file.resolve().parent for file in files}))
     fetch = settings.fetch.model_copy(update={"file_roots": roots})
     settings = settings.model_copy(update={"fetch": fetch})
-    cache = MemoryCache(
-        settings.cache.memory_entries, settings.cache.lease_s, SystemClock(), on_event=lambda _: None
-    )
+    cache = MemoryCache(settings.cache.memory_entries, on_event=lambda _: None)
     with (
         service(settings, cache) as built,
         ThreadPoolExecutor(settings.worker.concurrency) as threads,

@@ -76,6 +76,17 @@ def list_artifacts(models_dir: Path | None = None) -> tuple[Artifact, ...]:
     )
 
 
+def read_artifact(folder: Path) -> Artifact:
+    """What lies in ``folder``, whatever that is called. Raises ArtifactInvalid for a spec that is wrong."""
+    path = folder / SPEC_FILE
+    try:
+        return Artifact(folder, read_spec(folder))
+    except OSError as error:
+        raise ArtifactInvalid(f"{path}: cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        raise ArtifactInvalid(f"{path}: {_explain(error)}") from error
+
+
 def verify(artifact: Artifact, variant: Variant) -> None:
     """Raise ArtifactInvalid unless the file has the size and the digest that the spec states.
 
@@ -105,19 +116,14 @@ def _roots(models_dir: Path | None) -> tuple[Path, ...]:
 
 
 def _read(folder: Path) -> Artifact:
-    path = folder / SPEC_FILE
-    try:
-        spec = read_spec(folder)
-    except OSError as error:
-        raise ArtifactInvalid(f"{path}: cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        raise ArtifactInvalid(f"{path}: {_explain(error)}") from error
-    found = f"{folder.parent.name}/{folder.name}"
+    artifact = read_artifact(folder)
+    spec, found = artifact.spec, f"{folder.parent.name}/{folder.name}"
     if found != f"{spec.name}/{spec.version}":
         raise ArtifactInvalid(
-            f"{path}: expected in a folder {spec.name}/{spec.version}, found {found}; rename the folder"
+            f"{folder / SPEC_FILE}: expected in a folder {spec.name}/{spec.version}, found {found}; "
+            "rename the folder"
         )
-    return Artifact(folder, spec)
+    return artifact
 
 
 def _explain(error: ValidationError) -> str:
@@ -135,9 +141,10 @@ def _versions(root: Path, name: str) -> list[str]:
     """Oldest first; numbers inside of a version count as numbers, so 1.10 is newer than 1.9."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
         return []  # never leave ``root`` by a name such as ../..
-    return sorted((path.parent.name for path in (root / name).glob(f"*/{SPEC_FILE}")), key=_version_order)
+    return sorted((path.parent.name for path in (root / name).glob(f"*/{SPEC_FILE}")), key=version_order)
 
 
-def _version_order(version: str) -> list[tuple[int, int, str]]:
+def version_order(version: str) -> list[tuple[int, int, str]]:
+    """To sort versions by, the newest last."""
     parts = re.findall(r"\d+|[^\d]+", version)
     return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]

@@ -63,6 +63,15 @@ class S3Fetcher:
             if spool.size_bytes != answer.get("ContentLength", spool.size_bytes):
                 raise SourceUnavailable(f"s3://{bucket}/{key} broke off after {spool.size_bytes} bytes")
 
+    def keys_below(self, uri: str) -> list[str]:
+        """What is in the folder ``s3://bucket/folder``, by key without the folder's own."""
+        bucket, folder = _parse(uri)
+        with _foreign_errors(bucket, folder):
+            pages = self._connected().get_paginator("list_objects_v2")
+            found = pages.paginate(Bucket=bucket, Prefix=f"{folder}/")
+            keys = [each["Key"] for page in found for each in page.get("Contents", ())]
+        return [key[len(folder) + 1 :] for key in keys]
+
     def close(self) -> None:
         with self._lock:
             if self._client is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 
 from worker.clock import Clock, Deadline
 from worker.errors import HostUnavailable, SourceForbidden, SourceMissing, SourceUnavailable
@@ -20,11 +21,16 @@ class MediaSource:
     """Fetches by URI. Thread-safe; ``close`` it when done."""
 
     def __init__(
-        self, settings: FetchSettings, clock: Clock, ssl_context: ssl.SSLContext | None = None
+        self,
+        settings: FetchSettings,
+        clock: Clock,
+        ssl_context: ssl.SSLContext | None = None,
+        folder: Path | None = None,
     ) -> None:
-        """``ssl_context`` None: the authorities of the system and of certifi."""
+        """``ssl_context`` None: the authorities of the system and of certifi. ``folder``: see Spool."""
         self._settings = settings
         self._clock = clock
+        self._folder = folder
         self._http = HttpFetcher(settings, ssl_context)
         self._s3 = S3Fetcher(settings)
 
@@ -37,14 +43,15 @@ class MediaSource:
         scheme, colon, _ = uri.partition(":")
         scheme = scheme.lower() if colon else ""
         slow = HostUnavailable if scheme in ("https", "http") else SourceUnavailable
-        with Spool(self._settings.max_bytes, self._settings.total_timeout_s, deadline, slow) as spool:
+        settings = self._settings
+        with Spool(settings.max_bytes, settings.total_timeout_s, deadline, slow, self._folder) as spool:
             match scheme:
                 case "inline":
                     if inline is None:
                         raise SourceMissing("the uri is inline:, but the event carries no media bytes")
                     spool.write(inline)
                 case "file":
-                    read_file(uri, self._settings.file_roots, spool)
+                    read_file(uri, settings.file_roots, spool)
                 case "https" | "http":
                     self._http.fetch(uri, spool)
                 case "s3":
@@ -53,6 +60,10 @@ class MediaSource:
                     accepted = "s3://, https://, file:// or inline:"
                     raise SourceForbidden(f"uploads may come from {accepted}, not from {_shown(scheme)}")
             return spool.finish(expected_sha256)
+
+    def keys_below(self, uri: str) -> list[str]:
+        """What is in the folder ``s3://bucket/folder``, by key without the folder's own. Raises SourceError."""
+        return self._s3.keys_below(uri)
 
     def close(self) -> None:
         self._s3.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -27,8 +28,9 @@ class Spool:
         total_s: float,
         deadline: Deadline,
         slow: type[SourceUnavailable] = SourceUnavailable,
+        folder: Path | None = None,
     ) -> None:
-        """``slow`` is raised when the source takes longer than ``total_s``."""
+        """``slow`` is raised when the source takes longer than ``total_s``. ``folder`` None: TMPDIR."""
         self._slow = slow
         self._max_bytes = max_bytes
         self._total_s = total_s
@@ -37,10 +39,11 @@ class Spool:
         self._digest = hashlib.sha256()
         self.size_bytes = 0  # so far
         self._finished = False
+        self._folder = folder
         try:
-            self._file = tempfile.TemporaryFile(prefix="sluice-")  # noqa: SIM115 - Media closes it
+            self._file = tempfile.TemporaryFile(prefix="sluice-", dir=folder)  # noqa: SIM115 - Media closes it
         except OSError as error:
-            raise _no_space(error) from error
+            raise self._no_space(error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -68,7 +71,7 @@ class Spool:
         try:
             self._file.write(chunk)
         except OSError as error:
-            raise _no_space(error) from error
+            raise self._no_space(error) from error
 
     def check_time(self) -> None:
         """Raise DeadlineExceeded for the upload's own deadline, ``slow`` for the fetch's."""
@@ -83,11 +86,11 @@ class Spool:
         try:
             self._file.flush()
         except OSError as error:
-            raise _no_space(error) from error
+            raise self._no_space(error) from error
         self._file.seek(0)
         self._finished = True
         return Media(self._file, self.size_bytes, sha256)
 
-
-def _no_space(error: OSError) -> SourceUnavailable:
-    return SourceUnavailable(f"cannot write to the folder for temporary files (TMPDIR): {error.strerror}")
+    def _no_space(self, error: OSError) -> SourceUnavailable:
+        folder = self._folder or "the folder for temporary files (TMPDIR)"
+        return SourceUnavailable(f"cannot write to {folder}: {error.strerror}")
