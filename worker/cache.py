@@ -254,9 +254,7 @@ class RedisCache:
             with self._lock:
                 held = dict(self._held)
             for key, token in held.items():
-                self._ask(
-                    lambda key=key, token=token: self._renew([_lease_name(key)], [token, self._lease_ms])
-                )
+                self._ask(partial(self._renew, [_lease_name(key)], [token, self._lease_ms]))
 
     def _give_back(self, key: str, token: str) -> None:
         with self._lock:
