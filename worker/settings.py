@@ -274,7 +274,7 @@ class TelemetrySettings(_Group):
     host: str = Field("0.0.0.0", description="address of /metrics, /livez and /readyz")  # noqa: S104
     port: int = Field(9464, ge=0, le=65535, description="0: any free port")
     max_poll_age_s: Seconds = Field(30.0, description="/livez fails when the last poll is older")
-    max_unacknowledged_s: Seconds = Field(60.0, description="/livez fails when a verdict waits longer")
+    max_unacknowledged_s: Seconds = Field(45.0, description="/livez fails when a verdict waits longer")
     traces_url: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(
         None, description="OTLP over HTTP, such as http://collector:4318/v1/traces; None: no traces"
     )
