@@ -365,7 +365,7 @@ def list_models() -> None:
     """Print which models are installed, which are used, from where, and their sha256."""
     from worker.commands.models import describe_models
 
-    for line in describe_models(load_settings().inference):
+    for line in describe_models(load_settings()):
         click.echo(line)
 
 

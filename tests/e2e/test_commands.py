@@ -107,11 +107,12 @@ def test_config_prints_what_is_in_force_and_no_secret() -> None:
 
 
 def test_models_lists_what_ships_and_what_is_used() -> None:
-    done = sluice("models")
+    done = sluice("models", SLUICE_INFERENCE__ESCALATION="", SLUICE_SHADOW__FILTER="violence-escalation")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert any(line.startswith("violence-filter@") for line in lines)
-    assert sum(line.endswith("in use") for line in lines) == 2
+    assert sum(line.endswith("in use") for line in lines) == 1
+    assert sum(line.endswith("on trial") for line in lines) == 1
 
 
 def test_a_worker_that_lacks_its_topics_says_so(embedded_broker: RealBroker) -> None:
