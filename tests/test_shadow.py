@@ -20,6 +20,7 @@ from worker.errors import ArtifactInvalid, PolicyInvalid
 from worker.loading import ModelLoader
 from worker.media.pool import DecodePool
 from worker.media.source import MediaSource
+from worker.media.types import Media
 from worker.messages import ShadowComparison
 from worker.moderation import Moderator
 from worker.scoring import Scorer
@@ -183,6 +184,18 @@ def test_it_lets_go_of_the_media(pool: DecodePool, models_dir: Path) -> None:
         while (open_files := len(os.listdir("/proc/self/fd"))) > before and time.monotonic() < until_s:
             time.sleep(0.01)
     assert open_files <= before
+
+
+def test_without_descriptors_the_verdict_stands(
+    pool: DecodePool, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(media: Media) -> Media:
+        raise OSError("Too many open files")
+
+    monkeypatch.setattr(Media, "duplicate", refused)
+    with trial(on_trial(models_dir), pool) as made:
+        assert judge(made.route, WHITE).reason == ""
+    assert made.seen("failed") == 1.0
 
 
 @pytest.mark.parametrize(("candidate", "error"), [("absent", ArtifactInvalid), ("loud", PolicyInvalid)])

@@ -88,7 +88,9 @@ class Shadow:
         self._metrics = metrics
         # Its scores and batches are not the service's: they are counted where nobody reads them.
         unread = Metrics()
-        inference = settings.inference.model_copy(update={"threads": settings.shadow.threads, "sessions": 1})
+        inference = settings.inference.model_copy(
+            update={"threads": settings.shadow.threads, "sessions": 1, "embeddings": False}
+        )
         self._loader = ModelLoader(settings.model_copy(update={"inference": inference}), clock, unread)
         self._scorer = Scorer(settings.sampling, pool, unread)
         self._own = {
@@ -101,7 +103,11 @@ class Shadow:
         self._is_busy = False
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
-        self._beside(served.current)
+        try:
+            self._beside(served.current)
+        except SluiceError:
+            self._close_models()
+            raise
 
     def start(self) -> None:
         self._thread.start()
@@ -114,7 +120,11 @@ class Shadow:
             if self._is_busy or self._waiting is not None or not self._allowance.is_left:
                 self._metrics.shadowed("left_out")
                 return
-            self._waiting = _Job(media.duplicate(), event, verdict)
+            try:
+                self._waiting = _Job(media.duplicate(), event, verdict)
+            except OSError as error:  # no descriptors left: the verdict is there, and stands
+                log.warning("shadow_failed", upload_id=event.upload_id, error=str(error))
+                self._metrics.shadowed("failed")
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -123,6 +133,9 @@ class Shadow:
             self._is_closing = True
             self._changed.notify_all()
         self._thread.join(CLOSE_TIMEOUT_S)
+        self._close_models()
+
+    def _close_models(self) -> None:
         for model in self._own.values():
             model.close()
 
