@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import helm_python
 import yaml
 
+from tests.helm import process
 from tests.parts import CHECKOUT
 
 CHART = CHECKOUT / "helm"
@@ -54,8 +53,8 @@ class Rendered:
 
 
 def render(*layers: dict[str, Any]) -> Rendered:
-    """The chart with ``layers`` of values, the later ones stronger. Raises what Helm raises."""
-    texts = _chart().render(merged(*layers), name=RELEASE, namespace=NAMESPACE)
+    """The chart with ``layers`` of values, the later ones stronger. Raises process.Refused."""
+    texts = process.render(CHART, merged(*layers), RELEASE, NAMESPACE)
     notes = next(text for name, text in texts.items() if name.endswith("NOTES.txt"))
     manifests = [text for name, text in texts.items() if not name.endswith("NOTES.txt")]
     found = [each for text in manifests for each in yaml.load_all(text, yaml.CSafeLoader) if each]
@@ -90,8 +89,3 @@ def below(path: str, value: Any) -> dict[str, Any]:
         value = {key: value}
     assert isinstance(value, dict)
     return value
-
-
-@cache
-def _chart() -> helm_python.Chart:
-    return helm_python.Chart.load(CHART)

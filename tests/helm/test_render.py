@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import helm_python
 import pytest
 
-from tests.helm import schemas
+from tests.helm import process, schemas
 from tests.helm.chart import BROKER, CHART, CI_FILES, Rendered, below, ci_values, merged, read, render
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -56,7 +55,7 @@ def shape(request: pytest.FixtureRequest) -> Path:
 
 
 def test_lint_finds_nothing(shape: Path) -> None:
-    report = helm_python.lint(CHART, read(shape), strict=True, namespace="moderation")
+    report = process.lint(CHART, read(shape), "moderation")
     found = [each for each in report["messages"] if each["severity"] > 1 or "templates" in each["path"]]
     assert not found
     assert not report["errors"]
