@@ -13,6 +13,7 @@ import click
 
 from worker import __version__
 from worker.commands.filters import filters, require_filter
+from worker.commands.pull import pull
 from worker.commands.shadow import shadow
 from worker.commands.top import top
 from worker.commands.topics import topics
@@ -355,7 +356,7 @@ def config(style: str) -> None:
 @cli.group(cls=_Group, brought="sluice.models.commands", extra="models", invoke_without_command=True)
 @click.pass_context
 def models(context: click.Context) -> None:
-    """List models, or add one of your own."""
+    """List models, bring them from a store, or add one of your own."""
     if context.invoked_subcommand is None:
         context.invoke(list_models)
 
@@ -367,6 +368,9 @@ def list_models() -> None:
 
     for line in describe_models(load_settings()):
         click.echo(line)
+
+
+models.add_command(pull)
 
 
 def _stream_settings(broker: str | None, **topics: str | None) -> Any:

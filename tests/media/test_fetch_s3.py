@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 
 from tests.media.servers import dripping, response, serving, silent
+from tests.object_store import KEYS, object_store
 from worker.clock import Deadline, SystemClock
 from worker.errors import (
     DigestMismatch,
@@ -34,31 +33,17 @@ BODY = bytes(range(256)) * 4000  # about a megabyte: several chunks
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    client = boto3.client(
-        "s3",
-        endpoint_url=url,
-        region_name="us-east-1",
-        aws_access_key_id="key",
-        aws_secret_access_key="secret",
-    )
-    client.create_bucket(Bucket="uploads")
-    for key in ("clip.mp4", "a folder/Ünï + code?#%20.mp4"):
-        client.put_object(Bucket="uploads", Key=key, Body=BODY)
-    client.close()
-    yield url
-    server.stop()
+    with object_store("uploads") as store:
+        for key in ("clip.mp4", "a folder/Ünï + code?#%20.mp4"):
+            store.client.put_object(Bucket="uploads", Key=key, Body=BODY)
+        yield store.endpoint
 
 
 @contextmanager
 def source(endpoint: str, **settings: Any) -> Iterator[MediaSource]:
     chosen = {
         "s3_endpoint_url": endpoint,
-        "s3_access_key": SecretStr("planted-key"),
-        "s3_secret_key": SecretStr("planted-secret"),
+        **{name: SecretStr(value) for name, value in KEYS.items()},
         "max_bytes": 2_000_000,
         **settings,
     }
