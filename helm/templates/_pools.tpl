@@ -34,7 +34,7 @@ release's settings with the pool's. Every template of a pool begins with it.
 {{- if and $cpus (eq (int $settings.inference.threads) 0) -}}
   {{- $_ := set $settings.inference "threads" (include "sluice.wholeCpus" $cpus | int) -}}
 {{- end -}}
-{{- if $values.models.existingClaim -}}
+{{- if $values.models.pull -}}
   {{- $_ := set $settings.inference "models_dir" "/models" -}}
 {{- end -}}
 {{- if or $values.policyFile.content $values.policyFile.existingConfigMap -}}

@@ -55,6 +55,9 @@
 {{- if and (not .pool.gpu.enabled) (has .pool.settings.inference.provider (list "cuda" "tensorrt")) -}}
   {{- fail (printf "pool %s has settings.inference.provider %s and no GPU: set gpu.enabled=true" .name .pool.settings.inference.provider) -}}
 {{- end -}}
+{{- if and $values.models.everySeconds (eq (float64 .pool.settings.inference.watch_s) 0.0) -}}
+  {{- fail (printf "pool %s: models.everySeconds is %d, and workers that never look (settings.inference.watch_s 0) would not change: set one of the two" .name (int $values.models.everySeconds)) -}}
+{{- end -}}
 {{- include "sluice.validateScaling" . -}}
 {{- end -}}
 
@@ -76,11 +79,17 @@
 
 {{- define "sluice.validateModels" -}}
 {{- with .Values.models -}}
-{{- if and .existingClaim (not .files) -}}
-  {{- fail "models.existingClaim is set, and models.files names no file: list each file of the models with its sha256 (cd <claim>; sha256sum */*/*)" -}}
+{{- $newest := regexMatch "#newest( |$)" (join " " .pull) -}}
+{{- range .pull -}}
+  {{- if and (hasPrefix "file://" .) (not (and $.Values.models.existingClaim (hasPrefix "file:///source/" .))) -}}
+    {{- fail (printf "models.pull names %s, and files lie on a claim: set models.existingClaim, and write file:///source/NAME/VERSION" .) -}}
+  {{- end -}}
 {{- end -}}
-{{- if and .files (not .existingClaim) -}}
-  {{- fail "models.files is set without models.existingClaim: name the claim that holds them" -}}
+{{- if and .existingClaim (not (contains "file:///source/" (join " " .pull))) -}}
+  {{- fail "models.existingClaim is set, and models.pull names nothing on it: add file:///source/NAME/VERSION" -}}
+{{- end -}}
+{{- if and .everySeconds (not $newest) -}}
+  {{- fail (printf "models.everySeconds is %d, and models.pull names no newest version that could change: write s3://BUCKET/NAME#newest, or set it to 0" (int .everySeconds)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
