@@ -33,6 +33,14 @@ SESSION_TIMEOUT_S = 6.0
 BROKEN_FOR_S = 30  # how long a release that cannot work is waited for
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--burst",
+        type=int,
+        help="uploads that the autoscaling is to bear at once; the same then without autoscaling",
+    )
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """They belong to `make test-cluster`."""
     if "KUBE_HOST" in os.environ:

@@ -91,6 +91,9 @@ class Load:
         finally:
             self._held.clear()
 
+    def unanswered(self, uploads: Sequence[str]) -> int:
+        return sum(name not in self._answers for name in uploads)
+
     def settle(self, begin_s: float, timeout_s: float = 150.0) -> Answered:
         """Wait until all that was published since ``begin_s`` is answered; each has one live verdict.
 
@@ -98,12 +101,11 @@ class Load:
         """
         end_s = time.monotonic()
         ours = [name for name, at_s in list(self._published_s.items()) if begin_s <= at_s <= end_s]
-
-        def open_ones() -> list[str]:
-            return [name for name in ours if name not in self._answers]
-
         until(
-            lambda: not open_ones(), "answers to all uploads", timeout_s, lambda: f"{len(open_ones())} open"
+            lambda: not self.unanswered(ours),
+            "answers to all uploads",
+            timeout_s,
+            lambda: f"{self.unanswered(ours)} open",
         )
         assert not self._failed, self._failed
         live = [self._answers[name][-1][1] for name in ours]
