@@ -23,11 +23,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests import debian, parts
+from tests.containers import images
 
 TOOLS = {  # program -> Debian package
-    "buildah": "buildah",
-    "crun": "crun",
-    "mmdebstrap": "mmdebstrap",
+    **images.BUILDERS,
     "containerd": "containerd",
     "runc": "runc",
     "/usr/lib/cni/bridge": "containernetworking-plugins",
@@ -38,8 +37,7 @@ TOOLS = {  # program -> Debian package
     "redis-server": "redis-server",
     "java": "openjdk-17-jre-headless",
 }
-BASE = "localhost/python:3.11-slim-bookworm"
-IMAGE = "localhost/sluice:test-cluster"
+IMAGE = images.TAGS[images.WORKER_CPU]
 
 
 def main() -> int:
@@ -79,7 +77,12 @@ def skipped(why: str) -> int:
 @contextmanager
 def ready(script: Path, container_scripts: Path, folder: Path) -> Iterator[list[str]]:
     """A cluster that has the image; yields the beginning of commands that run where pods are reached."""
-    archive = build(container_scripts / "images.sh", folder)
+    archive = folder / "worker.tar"
+    with timed("the image"):
+        try:
+            images.save(images.build(images.WORKER_CPU, container_scripts), archive, container_scripts)
+        except images.BuildFailed as error:
+            sys.exit(f"test-cluster: {error}")
     kube = [sys.executable, str(script)]
     place = str(folder / "kube")
     with timed("the cluster"):
@@ -91,22 +94,6 @@ def ready(script: Path, container_scripts: Path, folder: Path) -> Iterator[list[
         yield [*kube, "exec", place, "--"]
     finally:
         subprocess.run([*kube, "down", place], check=False)
-
-
-def build(script: Path, folder: Path) -> Path:
-    """The worker's image from this checkout, as an archive. Layers of earlier builds are used again."""
-    images = ["bash", str(script)]
-    log = folder / "build.log"
-    with timed("the image"), log.open("wb") as output:
-        if subprocess.run(["buildah", "inspect", BASE], check=False, capture_output=True).returncode != 0:
-            subprocess.run([*images, "python"], check=True, stdout=output, stderr=output)
-        arguments = ["--target", "worker-cpu", "--build-arg", f"PYTHON_IMAGE={BASE}", "--layers"]
-        command = [*images, "build", "Dockerfile", IMAGE, str(parts.CHECKOUT), *arguments]
-        if subprocess.run(command, check=False, stdout=output, stderr=output, cwd=parts.CHECKOUT).returncode:
-            sys.exit(f"test-cluster: the image cannot be built:\n{log.read_text()[-3000:]}")
-        archive = folder / "worker.tar"
-        subprocess.run([*images, "save", IMAGE, str(archive)], check=True, stdout=output, stderr=output)
-    return archive
 
 
 @contextmanager

@@ -30,7 +30,7 @@ KUBERNETES = "Kubernetes"
 NAMESPACE = "moderation"
 RELEASE = "sluice"
 SESSION_TIMEOUT_S = 6.0
-BROKEN_FOR_S = 30  # how long a release that cannot work is waited for
+BROKEN_FOR_S = 15  # how long a release that cannot work is waited for
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -130,7 +130,7 @@ def common_values(repository: str, tag: str, bootstrap: str) -> dict[str, Any]:
         "settings": {
             "kafka": {"bootstrap_servers": bootstrap, "session_timeout_s": SESSION_TIMEOUT_S},
             "worker": {"upload_timeout_s": 60, "drain_timeout_s": 20},
-            "decode": {"processes": 1},
+            "decode": {"processes": 1, "sandbox": "require"},
         },
     }
 

@@ -1,9 +1,9 @@
-"""Writes the tables of docs/deploy.md out of benchmarks/results/cluster.json.
+"""Writes the tables of docs/deploy.md out of benchmarks/results/cluster.json and images.json.
 
     python -m tests.cluster.table
 
-The file is what `make test-cluster CLUSTER_ARGS="--results benchmarks/results/cluster.json"` measured. A
-table stands between ``<!-- table NAME -->`` and ``<!-- end of table NAME -->``.
+`make test-cluster CLUSTER_ARGS="--burst 300 --results benchmarks/results/cluster.json"` measures the first,
+`make test-images` the other. A table stands between ``<!-- table NAME -->`` and ``<!-- end of table NAME -->``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.report import RESULTS
+from tests.images import table as images
 from tests.parts import CHECKOUT
 from trainer.zoo.table import RIGHT, filled, markdown
 
@@ -27,11 +28,13 @@ DRILL = {
     "written_twice": "verdicts written twice",
 }
 SCALING = {
-    "uploads": "uploads, most of them at once",
-    "to_three_workers_s": "three workers after, s",
+    "uploads": "uploads at once",
+    "most": "most workers at the same time",
+    "all_workers_s": "all of them ready after, s",
     "drained_s": "all answered after, s",
-    "to_one_worker_s": "one worker again after, s",
-    "written_twice": "verdicts written twice",
+    "one_worker_again_s": "one worker again after, s",
+    "twice_up": "written twice while workers came",
+    "twice_down": "written twice while workers went",
 }
 
 
@@ -42,14 +45,19 @@ def page() -> str:
     tables = {
         "drills": f"{machine}; `helm install --wait` took {found['install_s']} s.\n\n"
         + _table("what is done", DRILL, found["drills"].items()),
-        "scaling": _table("", SCALING, [("KEDA, one to three workers", found["scaling"])]),
+        "scaling": _table("", SCALING, found["scaling"].items()),
+        "images": images.table(),
     }
     return filled(PAGE.read_text(), tables)
 
 
 def _table(first: str, columns: Mapping[str, str], rows: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
-    cells: Sequence[Sequence[str]] = [[name, *(str(row[key]) for key in columns)] for name, row in rows]
+    cells: Sequence[Sequence[str]] = [[name, *(_cell(row.get(key)) for key in columns)] for name, row in rows]
     return markdown([first, *columns.values()], ["---", *[RIGHT] * len(columns)], cells)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 if __name__ == "__main__":

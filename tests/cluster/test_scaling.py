@@ -123,10 +123,11 @@ def test_keda_adds_workers_for_a_burst_and_takes_them_away(
     burst = Burst(scaled, load, uploads or SHORT_BURST)
     drained = burst.until_drained()
     drained_s = burst.elapsed_s
-    burst.until_workers(1 if uploads else PARTITIONS - 1)
+    burst.until_workers(1 if uploads else burst.most - 1)
     after = burst.answered()
     print(burst.workers, drained, after)
-    assert burst.most == PARTITIONS, "no worker without a partition"
+    assert 1 < burst.most <= PARTITIONS, "no worker without a partition"
+    assert burst.most == PARTITIONS or not uploads, "a long burst is worth all of them"
     assert after.written_twice <= drained.written_twice + STOPPED, (
         "no work is done twice but of who is stopped"
     )

@@ -18,6 +18,7 @@ from tests.containers.images import TAGS, WORKER_CPU
 from tests.containers.services import start_node
 
 COMPOSE = parts.CHECKOUT / "compose.yaml"
+PROJECT = "sluice-test"
 SERVICES = ("kafka", "topics", "redis", "worker")
 
 
@@ -37,7 +38,7 @@ class Compose:
         return done
 
     def command(self, *arguments: str) -> list[str]:
-        return [*self.program, "-p", "sluice-test", "-f", str(self.file), *arguments]
+        return [*self.program, "-p", PROJECT, "-f", str(self.file), *arguments]
 
 
 def reduced(environment: dict[str, str]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class MediaSource:
             return spool.finish(expected_sha256)
 
     def keys_below(self, uri: str) -> list[str]:
-        """What is in the folder ``s3://bucket/folder``, by key without the folder's own. Raises SourceError."""
+        """What is in ``s3://bucket/folder``, by key without the folder's own. Raises SourceError."""
         return self._s3.keys_below(uri)
 
     def close(self) -> None:
