@@ -3,7 +3,8 @@
     python -m tests.cluster.table
 
 `make test-cluster CLUSTER_ARGS="--burst 300 --results benchmarks/results/cluster.json"` measures the first,
-`make test-images` the other. A table stands between ``<!-- table NAME -->`` and ``<!-- end of table NAME -->``.
+`make test-images` the other. A table stands between ``<!-- table NAME -->`` and
+``<!-- end of table NAME -->``.
 """
 
 from __future__ import annotations
