@@ -56,6 +56,11 @@ def object_store(bucket: str, host: str = "127.0.0.1") -> Iterator[ObjectStore]:
         aws_secret_access_key="secret",
     )
     client.create_bucket(Bucket=bucket)
-    yield ObjectStore(endpoint, bucket, client)
-    client.close()
-    server.stop()
+    try:
+        yield ObjectStore(endpoint, bucket, client)
+    finally:
+        # What is stored outlives the server: all servers of a process have it in common.
+        for each in client.list_objects_v2(Bucket=bucket).get("Contents", ()):
+            client.delete_object(Bucket=bucket, Key=each["Key"])
+        client.close()
+        server.stop()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 from worker.child import WorkerProcess
 from worker.standalone import HOST
@@ -21,25 +18,6 @@ def is_live(worker: WorkerProcess) -> bool:
 
 def is_ready(worker: WorkerProcess) -> bool:
     return _asked(worker, "/readyz") is not None
-
-
-@contextmanager
-def always_live(workers: Sequence[WorkerProcess], problems: list[str]) -> Iterator[None]:
-    """Ask all of them once a second while the block lasts; who is not, is a problem."""
-    over = threading.Event()
-
-    def ask() -> None:
-        while not over.wait(1.0):
-            dead = [place for place, each in enumerate(workers) if not is_live(each)]
-            problems.extend(f"/livez of worker {place} failed" for place in dead)
-
-    asking = threading.Thread(target=ask)
-    asking.start()
-    try:
-        yield
-    finally:
-        over.set()
-        asking.join()
 
 
 def partitions(worker: WorkerProcess) -> int:
