@@ -38,8 +38,9 @@ class ObjectStore:
             self.client.put_object(Bucket=self.bucket, Key=f"{prefix}/{file.name}", Body=file.read_bytes())
         return f"s3://{self.bucket}/{prefix}"
 
-    def delete(self, prefix: str) -> None:
-        for each in self.client.list_objects_v2(Bucket=self.bucket, Prefix=f"{prefix}/")["Contents"]:
+    def delete(self, below: str = "") -> None:
+        """What has a key that begins so; everything, if it is empty."""
+        for each in self.client.list_objects_v2(Bucket=self.bucket, Prefix=below).get("Contents", ()):
             self.client.delete_object(Bucket=self.bucket, Key=each["Key"])
 
 
@@ -56,11 +57,10 @@ def object_store(bucket: str, host: str = "127.0.0.1") -> Iterator[ObjectStore]:
         aws_secret_access_key="secret",
     )
     client.create_bucket(Bucket=bucket)
+    store = ObjectStore(endpoint, bucket, client)
     try:
-        yield ObjectStore(endpoint, bucket, client)
+        yield store
     finally:
-        # What is stored outlives the server: all servers of a process have it in common.
-        for each in client.list_objects_v2(Bucket=bucket).get("Contents", ()):
-            client.delete_object(Bucket=bucket, Key=each["Key"])
+        store.delete()  # it outlives the server: all servers of a process have it in common
         client.close()
         server.stop()

@@ -14,15 +14,12 @@ import pytest
 
 from tests.inference import tiny
 from tests.model_folders import settings_for, write_filter
-from tests.test_moderation import BLACK, CLOCK, WHITE, judge
+from tests.test_moderation import BLACK, CLOCK, WHITE, judge, route_of
 from worker.cache import MemoryCache
 from worker.inference.registry import SHIPPED
 from worker.loading import ModelLoader
 from worker.media.pool import DecodePool
-from worker.media.source import MediaSource
 from worker.model_watch import ModelWatch
-from worker.moderation import Moderator
-from worker.scoring import Scorer
 from worker.serving import ServedModels
 from worker.settings import DecodeSettings, Settings
 from worker.telemetry.metrics import Metrics
@@ -158,14 +155,8 @@ def test_under_load_every_upload_is_judged_by_one_version_or_the_other(models_di
     settings = settings_for(models_dir)
     stop = threading.Event()
     with DecodePool(DecodeSettings(processes=2), CLOCK) as pool, watched(settings) as now:
-        route = Moderator(
-            settings,
-            clock=CLOCK,
-            source=MediaSource(settings.fetch, CLOCK),
-            scorer=Scorer(settings.sampling, pool, now.metrics),
-            cache=MemoryCache(1, now.metrics.cache_event),
-            served=now.served,
-            metrics=now.metrics,
+        route = route_of(
+            settings, now.served, pool, now.metrics, cache=MemoryCache(1, now.metrics.cache_event)
         )
 
         def uploads() -> list[tuple[str, str]]:

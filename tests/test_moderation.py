@@ -34,6 +34,7 @@ from worker.moderation import Moderator
 from worker.scoring import Scorer
 from worker.serving import Model, ModelSet, ServedModels
 from worker.settings import DecodeSettings, FetchSettings, InferenceSettings, Settings, WorkerSettings
+from worker.shadow import Shadow
 from worker.stream.types import Record
 from worker.telemetry.metrics import Metrics
 
@@ -117,18 +118,32 @@ def moderator(
     embedded_by = first[0].version if settings.inference.embeddings else None
     served = ServedModels(ModelSet(first, second, policies, embedded_by))
     try:
-        yield Moderator(
-            settings,
-            clock=CLOCK,
-            source=source or MediaSource(settings.fetch, CLOCK),
-            scorer=Scorer(settings.sampling, pool, metrics),
-            cache=cache or MemoryCache(100, metrics.cache_event),
-            served=served,
-            metrics=metrics,
-            sleep=lambda seconds: None,
-        )
+        yield route_of(settings, served, pool, metrics, source=source, cache=cache)
     finally:
         served.close()
+
+
+def route_of(
+    settings: Settings,
+    served: ServedModels,
+    pool: DecodePool,
+    metrics: Metrics,
+    *,
+    source: MediaSource | None = None,
+    cache: MemoryCache | None = None,
+    shadow: Shadow | None = None,
+) -> Moderator:
+    return Moderator(
+        settings,
+        clock=CLOCK,
+        source=source or MediaSource(settings.fetch, CLOCK),
+        scorer=Scorer(settings.sampling, pool, metrics),
+        cache=cache or MemoryCache(100, metrics.cache_event),
+        served=served,
+        metrics=metrics,
+        shadow=shadow,
+        sleep=lambda seconds: None,
+    )
 
 
 def _served(runner: tiny.Scripted) -> Model:

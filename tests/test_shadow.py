@@ -14,16 +14,13 @@ from tests.fakes.broker import FakeBroker, FakeProducer
 from tests.fakes.clock import ManualClock
 from tests.inference import tiny
 from tests.model_folders import settings_for, write_filter
-from tests.test_moderation import BLACK, CLOCK, WHITE, judge
+from tests.test_moderation import BLACK, CLOCK, WHITE, judge, route_of
 from worker.cache import MemoryCache
 from worker.errors import ArtifactInvalid, PolicyInvalid
 from worker.loading import ModelLoader
 from worker.media.pool import DecodePool
-from worker.media.source import MediaSource
 from worker.media.types import Media
 from worker.messages import ShadowComparison
-from worker.moderation import Moderator
-from worker.scoring import Scorer
 from worker.serving import ServedModels
 from worker.settings import DecodeSettings, Settings, ShadowSettings
 from worker.shadow import Allowance, Shadow, chosen
@@ -39,16 +36,7 @@ class Trial:
         loader = ModelLoader(settings, CLOCK, self.metrics)
         self.served = ServedModels(loader.load(loader.wanted()))
         self.shadow = Shadow(settings, self.served, pool, FakeProducer(self.broker), CLOCK, self.metrics)
-        self.route = Moderator(
-            settings,
-            clock=CLOCK,
-            source=MediaSource(settings.fetch, CLOCK),
-            scorer=Scorer(settings.sampling, pool, self.metrics),
-            cache=MemoryCache(16, self.metrics.cache_event),
-            served=self.served,
-            metrics=self.metrics,
-            shadow=self.shadow,
-        )
+        self.route = route_of(settings, self.served, pool, self.metrics, shadow=self.shadow)
 
     def seen(self, outcome: str) -> float:
         return self.metrics.value("sluice_shadow_uploads_total", outcome=outcome)

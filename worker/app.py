@@ -6,7 +6,7 @@ Nothing else in the worker reads settings from the environment or creates thread
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import structlog
@@ -25,7 +25,7 @@ from worker.scoring import Scorer
 from worker.serving import ServedModels
 from worker.settings import CacheSettings, Settings
 from worker.shadow import Shadow
-from worker.stream.client import BrokerConsumer, BrokerProducer, BrokerTransactions, missing_topics
+from worker.stream.client import BrokerConsumer, BrokerTransactions, missing_topics, producing
 from worker.stream.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from worker.stream.loop import StreamLoop
 from worker.stream.signals import stop_on_signals
@@ -166,11 +166,8 @@ def _stream(settings: Settings, built: Service) -> Iterator[StreamLoop]:
 def _delivery(settings: Settings, consumer: Consumer, clock: Clock) -> Iterator[Delivery]:
     kafka = settings.kafka
     if kafka.delivery == "at_least_once":
-        producer = BrokerProducer(kafka)
-        try:
+        with producing(kafka, PRODUCER_CLOSE_TIMEOUT_S) as producer:
             yield AtLeastOnce(producer, consumer, clock)
-        finally:
-            producer.close(PRODUCER_CLOSE_TIMEOUT_S)
         return
     transactions = BrokerTransactions(kafka)
     try:
@@ -186,17 +183,9 @@ def _delivery(settings: Settings, consumer: Consumer, clock: Clock) -> Iterator[
         transactions.close(PRODUCER_CLOSE_TIMEOUT_S)
 
 
-@contextmanager
-def _shadow_producer(settings: Settings) -> Iterator[Producer | None]:
+def _shadow_producer(settings: Settings) -> AbstractContextManager[Producer | None]:
     """One of its own: verdicts may be in transactions, and shall not wait for what is only looked at."""
-    if not settings.shadow.models:
-        yield None
-        return
-    producer = BrokerProducer(settings.kafka)
-    try:
-        yield producer
-    finally:
-        producer.close(PRODUCER_CLOSE_TIMEOUT_S)
+    return producing(settings.kafka, PRODUCER_CLOSE_TIMEOUT_S) if settings.shadow.models else nullcontext()
 
 
 def _attempts(settings: Settings, cache: ScoreCache) -> Attempts:

@@ -13,12 +13,12 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
 from worker.cache import ScoreCache, cache_key
-from worker.cascade.decide import decide, uncertain
+from worker.cascade.decide import uncertain
 from worker.cascade.policy import Policy
 from worker.cascade.types import ContentScores
 from worker.clock import Clock, Deadline
@@ -36,7 +36,7 @@ from worker.shadow import Shadow
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.traces import NO_TRACES, Traces
 from worker.telemetry.verdicts import count_verdict
-from worker.verdicts import Subject, decided, failed
+from worker.verdicts import Subject, failed
 
 log = structlog.get_logger(__name__)
 
@@ -180,18 +180,8 @@ class Moderator:
         self, scores: ContentScores, policy: Policy, decided_by: Decider, progress: _Progress
     ) -> Verdict:
         assert progress.sha256 is not None
-        plan = plan_from_settings(self._settings.sampling, progress.sha256)
-        versions = progress.models.versions_under(policy, plan.describe())
-        verdict = decided(
-            replace(progress.subject, versions=versions),
-            progress.sha256,
-            scores,
-            decide(policy, scores),
-            decided_by=decided_by,
-            degraded_reason=progress.degraded_reason,
-            timings_ms=progress.timings(),
-            now=self._clock.now(),
-            embedded_by=progress.models.embedded_by,
+        verdict = self._scorer.verdict(
+            progress.models, progress.subject, progress.sha256, scores, policy, decided_by, progress
         )
         return self._told(verdict, progress)
 

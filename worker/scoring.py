@@ -13,7 +13,7 @@ import structlog
 
 from models.spec import ModelSpec
 from worker.cascade.aggregate import video_embedding
-from worker.cascade.decide import Uncertain, uncertain
+from worker.cascade.decide import Uncertain, decide, uncertain
 from worker.cascade.policy import Policy
 from worker.cascade.types import Clip, ContentScores, Look, StageScores
 from worker.clock import Clock, Deadline
@@ -22,12 +22,13 @@ from worker.inference.types import Answer, Inputs
 from worker.media.pool import DecodePool
 from worker.media.sampling import At, plan_from_settings
 from worker.media.types import Decoded, DecodeRequest, Media
-from worker.messages import Decider
+from worker.messages import Decider, Verdict
 from worker.serving import Model, ModelSet
 from worker.settings import SamplingSettings
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.traces import Traces
 from worker.telemetry.verdicts import count_scores
+from worker.verdicts import Subject, decided
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +92,30 @@ class Scorer:
             log.warning("escalation_incomplete", reason=error.reason, error=str(error))
             progress.degraded_reason = error.reason
             return scores, "escalation" if scores.escalated_clips else "filter"
+
+    def verdict(
+        self,
+        models: ModelSet,
+        subject: Subject,
+        sha256: str,
+        scores: ContentScores,
+        policy: Policy,
+        decided_by: Decider,
+        progress: Progress,
+    ) -> Verdict:
+        """What ``scores``, of ``models`` and by whatever way, come to under ``policy``."""
+        plan = plan_from_settings(self._sampling, sha256)
+        return decided(
+            replace(subject, versions=models.versions_under(policy, plan.describe())),
+            sha256,
+            scores,
+            decide(policy, scores),
+            decided_by=decided_by,
+            degraded_reason=progress.degraded_reason,
+            timings_ms=progress.timings(),
+            now=progress.clock.now(),
+            embedded_by=models.embedded_by,
+        )
 
     def _first_scores(
         self, models: ModelSet, media: Media, deadline: Deadline, progress: Progress

@@ -12,17 +12,15 @@ import hashlib
 import threading
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
-from worker.cascade.decide import decide
 from worker.clock import Clock, Deadline
 from worker.errors import SluiceError
 from worker.inference.lanes import PATIENCE_S
 from worker.loading import ModelLoader
 from worker.media.pool import DecodePool
-from worker.media.sampling import plan_from_settings
 from worker.media.types import Media
 from worker.messages import Judgement, ShadowComparison, UploadEvent, Verdict
 from worker.scoring import Progress, Scorer
@@ -31,7 +29,7 @@ from worker.settings import Settings
 from worker.stream.types import Outgoing, Producer
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.traces import NO_TRACES
-from worker.verdicts import Subject, decided, failed
+from worker.verdicts import Subject, failed
 
 CLOSE_TIMEOUT_S = 5.0
 CREDIT_S = 10.0  # how much work time is saved up while nothing comes
@@ -99,8 +97,7 @@ class Shadow:
         }
         self._allowance = Allowance(settings.shadow.max_busy, clock)
         self._changed = threading.Condition()
-        self._waiting: _Job | None = None  # guarded by the condition, as are the allowance and what follows
-        self._is_busy = False
+        self._job: _Job | None = None  # that waits or is worked on; guarded by the condition, as is the rest
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
         try:
@@ -117,11 +114,11 @@ class Shadow:
         if not chosen(event.upload_id, self._settings.shadow.share):
             return
         with self._changed:
-            if self._is_busy or self._waiting is not None or not self._allowance.is_left:
+            if self._job is not None or not self._allowance.is_left:
                 self._metrics.shadowed("left_out")
                 return
             try:
-                self._waiting = _Job(media.duplicate(), event, verdict)
+                self._job = _Job(media.duplicate(), event, verdict)
             except OSError as error:  # no descriptors left: the verdict is there, and stands
                 log.warning("shadow_failed", upload_id=event.upload_id, error=str(error))
                 self._metrics.shadowed("failed")
@@ -152,18 +149,16 @@ class Shadow:
             self._metrics.shadow_took(took_s)
             with self._changed:
                 self._allowance.used(took_s)
-                self._is_busy = False
+                self._job = None
 
     def _next(self) -> _Job | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting is not None or self._is_closing)
-            job, self._waiting = self._waiting, None
-            if self._is_closing:
-                if job is not None:
-                    job.media.close()
-                return None
-            self._is_busy = True
-            return job
+            self._changed.wait_for(lambda: self._job is not None or self._is_closing)
+            if not self._is_closing:
+                return self._job
+            if self._job is not None:
+                self._job.media.close()
+            return None
 
     def _compare(self, job: _Job) -> None:
         with self._served.use() as serving:
@@ -209,17 +204,7 @@ class Shadow:
             scores, decider = self._scorer.score(models, job.media, policy, deadline, progress)
         except SluiceError as error:
             return failed(subject, error, sha256=sha256, timings_ms=progress.timings(), now=self._clock.now())
-        plan = plan_from_settings(self._settings.sampling, sha256)
-        return decided(
-            replace(subject, versions=models.versions_under(policy, plan.describe())),
-            sha256,
-            scores,
-            decide(policy, scores),
-            decided_by=decider,
-            degraded_reason=progress.degraded_reason,
-            timings_ms=progress.timings(),
-            now=self._clock.now(),
-        )
+        return self._scorer.verdict(models, subject, sha256, scores, policy, decider, progress)
 
 
 def chosen(upload_id: str, share: float) -> bool:

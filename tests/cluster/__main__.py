@@ -13,6 +13,7 @@ CI=true that fails.
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -41,12 +42,12 @@ IMAGE = images.TAGS[images.WORKER_CPU]
 
 
 def main() -> int:
-    arguments = sys.argv[1:]
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--results", type=Path)
+    own, arguments = parser.parse_known_args()
     environment = dict(os.environ)
-    if "--results" in arguments:
-        place = arguments.index("--results")
-        environment["SLUICE_CLUSTER_RESULTS"] = str(Path(arguments[place + 1]).resolve())
-        del arguments[place : place + 2]
+    if own.results is not None:
+        environment["SLUICE_CLUSTER_RESULTS"] = str(own.results.resolve())
     command = [sys.executable, "-m", "pytest", "-v", "-m", "cluster", "-p", "no:randomly", "tests/cluster"]
     # kafka-python leaves sockets open where it could not connect, as to a broker that was killed.
     command += ["-W", "ignore::pytest.PytestUnraisableExceptionWarning", *arguments]

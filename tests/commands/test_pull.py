@@ -71,7 +71,7 @@ def test_a_folder_follows_the_store(store: ObjectStore, tmp_path: Path) -> None:
     store.upload(write_filter(tmp_path / "published", "2"), f"{NAME}/2")
     assert after_a_look(NEWEST) == ([f"brought {NAME}@2", f"taken away {NAME}@1"], ["2"])
     assert after_a_look(NEWEST, f"s3://models/{NAME}/1") == ([f"brought {NAME}@1"], ["1", "2"])
-    store.delete(f"{NAME}/2")
+    store.delete(f"{NAME}/2/")
     assert after_a_look(NEWEST) == ([f"taken away {NAME}@2"], ["1"]), "the way back"
     missing = f"s3://models/{NAME}/7"
     (error,), versions = after_a_look(missing, NEWEST)

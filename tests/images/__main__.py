@@ -7,6 +7,7 @@ The image with CUDA takes gigabytes to download and to keep.
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -19,20 +20,17 @@ from tests.images.measure import measured
 
 
 def main() -> int:
-    arguments = sys.argv[1:]
-    results = None
-    if "--results" in arguments:
-        place = arguments.index("--results")
-        results = Path(arguments[place + 1]).resolve()
-        del arguments[place : place + 2]
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--results", type=Path)
+    own, arguments = parser.parse_known_args()
     with engine(say) as (environment, scripts):
         try:
             found = {target: measured(target, scripts, environment, say) for target in images.TAGS}
         except images.BuildFailed as error:
             sys.exit(f"test-images: {error}")
-        if results is not None:
+        if own.results is not None:
             by = "Docker" if scripts is None else "buildah"
-            write(results.stem, {"built_by": by, "images": found}, results.parent)
+            write(own.results.stem, {"built_by": by, "images": found}, own.results.parent)
         command = [sys.executable, "-m", "pytest", "-m", "containers", "tests/images", *arguments]
         return subprocess.run(command, env={**environment, BUILT: "1"}, check=False).returncode
 

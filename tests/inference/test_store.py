@@ -173,7 +173,7 @@ def test_a_broken_version_leaves_nothing(
         bring(uri)
     assert str(raised.value).startswith(uri)
     assert bring.found() == []
-    store.delete(f"broken/{NAME}/3")
+    store.delete(f"broken/{NAME}/3/")
 
 
 def test_a_version_in_the_wrong_place(bring: Place, store: ObjectStore, tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from datetime import datetime
 import click
 
 from worker.commands.filters import within
-from worker.commands.republish import NotPossible, producing, republish
+from worker.commands.republish import NotPossible, republish
 from worker.errors import BrokerUnavailable
 from worker.settings import KafkaSettings
-from worker.stream.client import Lookup, delete_before, read_topic
+from worker.stream.client import Lookup, delete_before, producing, read_topic
 from worker.stream.letters import Letter, Letters, Settlement, is_original, mark, original, read_letters
 from worker.stream.types import Outgoing, Place, Producer
 

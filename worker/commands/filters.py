@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
+from worker.configuration import load_settings
+from worker.settings import Settings
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -55,6 +58,11 @@ def filters(*names: str) -> Callable[[Command], Command]:
         return command
 
     return decorate
+
+
+def settings_at(broker: str | None) -> Settings:
+    """The settings, with the brokers of the option ``--broker`` put above them."""
+    return load_settings(**({"kafka": {"bootstrap_servers": broker}} if broker else {}))
 
 
 def require_filter(everything: bool, **given: Any) -> None:

@@ -15,11 +15,10 @@ from worker.errors import SettingsError, SourceMissing, SourceTooLarge
 from worker.events import EVENT_HEADER, INLINE_URI
 from worker.messages import UploadEvent
 from worker.settings import KafkaSettings
-from worker.stream.client import BrokerProducer
+from worker.stream.client import producing
 from worker.stream.types import Outgoing
 
 HEADROOM_BYTES = 16 * 1024  # for the event in the headers and the record's own framing
-CLOSE_TIMEOUT_S = 10.0
 
 
 def publish_uploads(
@@ -35,12 +34,9 @@ def publish_uploads(
         upload_record(settings, upload, upload_id=upload_id or new_upload_id(upload), **event)
         for upload in uploads
     ]
-    producer = BrokerProducer(settings)
-    try:
+    with producing(settings) as producer:
         for future in [producer.send(record) for record in records]:
             future.result()
-    finally:
-        producer.close(CLOSE_TIMEOUT_S)
     return [(record.key or b"").decode() for record in records]
 
 

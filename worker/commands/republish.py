@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from typing import TypeVar
 
 import click
 
 from worker.commands.progress import progress
 from worker.errors import PublishFailed
-from worker.settings import KafkaSettings
-from worker.stream.client import BrokerProducer
 from worker.stream.types import Outgoing, Producer
 
 BATCH = 100  # records in flight at a time
-CLOSE_TIMEOUT_S = 10.0
 
 T = TypeVar("T")
 
 
 class NotPossible(Exception):
     """This one cannot be published again; the message says why."""
-
-
-@contextmanager
-def producing(settings: KafkaSettings) -> Iterator[Producer]:
-    producer = BrokerProducer(settings)
-    try:
-        yield producer
-    finally:
-        producer.close(CLOSE_TIMEOUT_S)
 
 
 def republish(

@@ -14,11 +14,11 @@ from datetime import datetime
 import click
 
 from worker.commands.filters import within
-from worker.commands.republish import NotPossible, producing, republish
+from worker.commands.republish import NotPossible, republish
 from worker.commands.watch import read_verdict
 from worker.messages import Verdict
 from worker.settings import KafkaSettings
-from worker.stream.client import Lookup, committed_offsets, read_topic
+from worker.stream.client import Lookup, committed_offsets, producing, read_topic
 from worker.stream.types import Outgoing, Place, Record
 
 REQUEUED = "sluice.requeued"  # header: the place from which the record was taken

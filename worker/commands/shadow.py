@@ -16,8 +16,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from worker.commands.filters import filters, within
-from worker.configuration import load_settings
+from worker.commands.filters import filters, settings_at, within
 from worker.messages import Action, Judgement, ShadowComparison
 
 DECISIONS: tuple[Action, ...] = ("allow", "review", "block")
@@ -35,7 +34,7 @@ def shadow() -> None:
 @click.option("--json", "as_json", is_flag=True, help="The same as one JSON object for each pair of models.")
 def report(broker: str | None, since: datetime | None, until: datetime | None, as_json: bool) -> None:
     """Sum up what was compared: agreement, decisions, probabilities, time, the widest differences."""
-    settings = load_settings(**({"kafka": {"bootstrap_servers": broker}} if broker else {}))
+    settings = settings_at(broker)
     wanted = (each for each in _read(settings) if within(each.compared_at, since, until))
     summaries = [summary for group in grouped(wanted) if (summary := summarise(group)) is not None]
     if not summaries:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from worker.commands.filters import filters
-from worker.configuration import load_settings
+from worker.commands.filters import filters, settings_at
 
 
 @click.command()
@@ -31,7 +30,6 @@ def top(broker: str | None, workers: tuple[str, ...], interval_s: float, once: b
     """Show what a group of workers does: throughput, lag, latency, decisions, last errors."""
     from worker.commands.top_watch import run_top
 
-    settings = load_settings()
-    kafka = settings.kafka.model_copy(update={"bootstrap_servers": broker} if broker else {})
+    settings = settings_at(broker)
     named = workers or (f"localhost:{settings.telemetry.port}",)
-    run_top(kafka, named, interval_s=interval_s, once=once)
+    run_top(settings.kafka, named, interval_s=interval_s, once=once)

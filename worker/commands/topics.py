@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from worker.commands.filters import filters
-from worker.configuration import load_settings
+from worker.commands.filters import filters, settings_at
 from worker.settings import Settings
 from worker.stream.topics import RETENTION_S, USUAL_REPLICAS, Described, mismatches, needed
 
@@ -58,7 +57,7 @@ def check(broker: str | None, **expected: Any) -> None:
 
     Changes nothing. Ends with code 1 when something has to be put right; says what, and how.
     """
-    settings = _settings(broker)
+    settings = settings_at(broker)
     report(settings, _described(settings), **expected)
 
 
@@ -71,7 +70,7 @@ def create(broker: str | None, **expected: Any) -> None:
     """
     from worker.stream.client import create_topics
 
-    settings = _settings(broker)
+    settings = settings_at(broker)
     wanted = _needed(settings, _described(settings).brokers, **expected)
     for name in create_topics(settings.kafka, wanted):
         click.echo(f"created   {name}")
@@ -110,7 +109,3 @@ def _described(settings: Settings) -> Described:
     from worker.stream.client import describe
 
     return describe(settings.kafka, settings.topics)
-
-
-def _settings(broker: str | None) -> Settings:
-    return load_settings(**({"kafka": {"bootstrap_servers": broker}} if broker else {}))

@@ -13,6 +13,7 @@ import models.spec
 from models.spec import SPEC_FILE, ModelSpec, Variant, file_sha256, read_spec
 from worker.errors import ArtifactInvalid
 
+NAME = r"[a-z0-9][a-z0-9._-]*"  # of a model or a version, where it becomes a path
 SHIPPED = Path(models.spec.__file__).parent / "artifacts"
 
 # How ONNX writes the key that names a second file (TensorProto.external_data, a StringStringEntryProto).
@@ -139,7 +140,7 @@ def _names(root: Path) -> list[str]:
 
 def _versions(root: Path, name: str) -> list[str]:
     """Oldest first; numbers inside of a version count as numbers, so 1.10 is newer than 1.9."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
+    if not re.fullmatch(NAME, name):
         return []  # never leave ``root`` by a name such as ../..
     return sorted((path.parent.name for path in (root / name).glob(f"*/{SPEC_FILE}")), key=version_order)
 

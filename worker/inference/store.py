@@ -20,18 +20,17 @@ from typing import Self
 from models.spec import SPEC_FILE, Variant, file_sha256
 from worker.clock import Clock, Deadline
 from worker.errors import ArtifactInvalid, SourceError, SourceForbidden, SourceMissing
-from worker.inference.registry import Artifact, read_artifact, verify, version_order
+from worker.inference.registry import NAME, Artifact, read_artifact, verify, version_order
 from worker.masking import mask
 from worker.media.source import MediaSource
 
 # The model card, and the scores that drift is told from. Nothing that serves depends on them.
 _BESIDE = ("README.md", "held_out.json")
 
-_NAME = r"[a-z0-9][a-z0-9._-]*"
 _VERSION_URI = re.compile(
-    rf"(?P<folder>\w+://[^#]*/(?P<name>{_NAME})/(?P<version>{_NAME}))/?(#sha256=(?P<sha256>[0-9a-f]{{64}}))?"
+    rf"(?P<folder>\w+://[^#]*/(?P<name>{NAME})/(?P<version>{NAME}))/?(#sha256=(?P<sha256>[0-9a-f]{{64}}))?"
 )
-_NEWEST_URI = re.compile(rf"(?P<folder>s3://[^#]+/(?P<name>{_NAME}))/?#newest")
+_NEWEST_URI = re.compile(rf"(?P<folder>s3://[^#]+/(?P<name>{NAME}))/?#newest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,7 @@ class ModelFolder:
         return sorted((path.name for path in others), key=version_order)
 
     def _newest(self, uri: ModelUri) -> ModelUri:
-        found = [re.fullmatch(rf"({_NAME})/{SPEC_FILE}", key) for key in self._source.keys_below(uri.folder)]
+        found = [re.fullmatch(rf"({NAME})/{SPEC_FILE}", key) for key in self._source.keys_below(uri.folder)]
         versions = sorted((match[1] for match in found if match), key=version_order)
         if not versions:
             raise SourceMissing(

@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     import kafka  # noqa: F401
 
 from worker.stream.client.consumer import BrokerConsumer
-from worker.stream.client.producer import BrokerProducer
+from worker.stream.client.producer import BrokerProducer, producing
 from worker.stream.client.reader import Lookup, read_topic
 from worker.stream.client.tail import Tail
 from worker.stream.client.topics import (
@@ -48,4 +48,5 @@ __all__ = [
     "describe",
     "read_topic",
     "missing_topics",
+    "producing",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 
 import structlog
 from kafka import KafkaProducer
@@ -67,6 +69,16 @@ class BrokerProducer:
 
     def close(self, timeout_s: float) -> None:
         close(self._producer, timeout_s)
+
+
+@contextmanager
+def producing(settings: KafkaSettings, close_timeout_s: float = 10.0) -> Iterator[BrokerProducer]:
+    """A producer for the length of a block."""
+    producer = BrokerProducer(settings)
+    try:
+        yield producer
+    finally:
+        producer.close(close_timeout_s)
 
 
 def _publish_failed(record: Outgoing, error: Exception) -> PublishFailed:
