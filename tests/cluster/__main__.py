@@ -81,9 +81,11 @@ def ready(script: Path, container_scripts: Path, folder: Path) -> Iterator[list[
     archive = folder / "worker.tar"
     with timed("the image"):
         try:
-            images.save(images.build(images.WORKER_CPU, container_scripts), archive, container_scripts)
+            tag = images.build(images.WORKER_CPU, container_scripts)
         except images.BuildFailed as error:
             sys.exit(f"test-cluster: {error}")
+        if not images.save(tag, archive, container_scripts):
+            sys.exit(f"test-cluster: {tag} was built and cannot be written to {archive}")
     kube = [sys.executable, str(script)]
     place = str(folder / "kube")
     with timed("the cluster"):
