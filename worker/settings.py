@@ -146,7 +146,14 @@ class FetchSettings(_Group):
 
 class DecodeSettings(_Group):
     processes: int = Field(2, ge=1, le=64, description="decoder processes")
-    job_timeout_s: Seconds = Field(30.0, description="wall time of one decode job")
+    long_after_s: Seconds = Field(
+        3.0,
+        description="a decode job that takes longer lets the next one begin beside it; at most as many do as "
+        "there are processes",
+    )
+    job_timeout_s: Seconds = Field(
+        30.0, description="wall time of one decode job; once more after it has let another begin"
+    )
     job_cpu_s: Seconds = Field(30.0, description="CPU time of one decode job")
     cpu_s_per_media_s: Seconds = Field(
         5.0, description="CPU time of one decode job for each second of video; a shorter one counts as 1 s"

@@ -1,9 +1,10 @@
 """How long good uploads take while bad ones pour in.
 
-    python -m tests.hostile.crowd [--good 100]
+    python -m tests.hostile.crowd [--seconds 60]
 
-Good uploads come one after the other; beside them, as many threads as there are decoder processes send bad
-ones without a pause. Writes benchmarks/results/hostile_crowd.json and the table of docs/hostile-input.md.
+Good uploads come at an even pace, and their times count from when they came; beside them, as many threads
+as there are decoder processes send bad ones without a pause. Writes benchmarks/results/hostile_crowd.json
+and the table of docs/hostile-input.md.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import click
@@ -33,11 +34,12 @@ from worker.events import Upload
 from worker.media.pool import DecodePool
 from worker.messages import Verdict
 from worker.moderation import Moderator
-from worker.settings import DecodeSettings
+from worker.settings import DecodeSettings, WorkerSettings
 from worker.telemetry.logs import configure_logging
 
 CLOCK = SystemClock()
 PROCESSES = 2
+GOOD_PER_S = 5.0
 UPLOAD_S = 120.0
 BEGIN_S = 3.0  # at most, until every decoder process has a bad upload
 _MiB = 1024 * 1024
@@ -65,11 +67,10 @@ class Served:
 
 @dataclass(frozen=True)
 class Scene:
-    """What pours in beside the good ones, and how many of these are enough."""
+    """What pours in beside the good ones."""
 
     bad: Sequence[bytes]
-    share: float = 1.0  # of the good uploads that were asked for
-    job_cpu_s: float = DecodeSettings().job_cpu_s
+    decode: DecodeSettings = field(default_factory=lambda: DecodeSettings(processes=PROCESSES))
 
 
 def scenes() -> dict[str, Scene]:
@@ -80,32 +81,40 @@ def scenes() -> dict[str, Scene]:
         mp4(*[Track()] * 200),
         nested_boxes(10_000),
     ]
+    slow = [deflated(1000, 9 * _MiB)]
+    never_s = DecodeSettings().job_timeout_s
     return {
         "nothing": Scene([]),
         "mutations": Scene([file.data for file in mutations(made(), 1, range(200))]),
         "files over a limit": Scene(limits),
-        "files that use up their time (`decode.job_cpu_s` = 2)": Scene(
-            [deflated(1000, 9 * _MiB)], share=0.2, job_cpu_s=2.0
+        "files that use up their time": Scene(slow),
+        f"the same, `decode.long_after_s` = {never_s:g}": Scene(
+            slow, DecodeSettings(processes=PROCESSES, long_after_s=never_s)
         ),
     }
 
 
-def serve(scene: Scene, good: int) -> Served:
+def serve(scene: Scene, seconds: float) -> Served:
     video = Video(duration_s=2.0).make()
     stop = threading.Event()
-    settings = DecodeSettings(processes=PROCESSES, job_cpu_s=scene.job_cpu_s)
     with (
-        DecodePool(settings, CLOCK) as pool,
+        DecodePool(scene.decode, CLOCK) as pool,
         moderator(pool) as route,
-        ThreadPoolExecutor(PROCESSES) as threads,
+        ThreadPoolExecutor(PROCESSES) as bad_threads,
+        ThreadPoolExecutor(WorkerSettings().concurrency) as good_threads,
     ):
         pourers = PROCESSES if scene.bad else 0
-        pouring = [threads.submit(_pour, route, scene.bad, place, stop) for place in range(pourers)]
-        begin_s = time.monotonic() + BEGIN_S
-        while pourers and pool._idle.qsize() and time.monotonic() < begin_s:
+        pouring = [bad_threads.submit(_pour, route, scene.bad, place, stop) for place in range(pourers)]
+        give_up_s = time.monotonic() + BEGIN_S
+        while pourers and pool._idle.qsize() and time.monotonic() < give_up_s:
             time.sleep(0.001)
         begun_s = time.monotonic()
-        answers = [_timed(route, video + free_box(number)) for number in range(round(good * scene.share))]
+        coming = []
+        for number in range(round(seconds * GOOD_PER_S)):
+            at_s = begun_s + number / GOOD_PER_S
+            time.sleep(max(0.0, at_s - time.monotonic()))
+            coming.append(good_threads.submit(_timed, route, video + free_box(number), at_s))
+        answers = [future.result() for future in coming]
         lasted_s = time.monotonic() - begun_s
         stop.set()
         poured = sum(future.result() for future in pouring)
@@ -119,24 +128,23 @@ def _pour(route: Moderator, bad: Sequence[bytes], place: int, stop: threading.Ev
         if stop.is_set():
             return poured
         # No two with the same digest: one would wait for the other.
-        _timed(route, bad[number % len(bad)] + number.to_bytes(8, "big"))
+        _timed(route, bad[number % len(bad)] + number.to_bytes(8, "big"), time.monotonic())
     raise AssertionError("numbers do not end")
 
 
-def _timed(route: Moderator, data: bytes) -> tuple[float, Verdict]:
-    begun_s = time.monotonic()
+def _timed(route: Moderator, data: bytes, since_s: float) -> tuple[float, Verdict]:
     upload = Upload(an_event(uri="inline:", policy="settled"), data)
     verdict = route.moderate(upload, Deadline.after(CLOCK, UPLOAD_S))
-    return time.monotonic() - begun_s, verdict
+    return time.monotonic() - since_s, verdict
 
 
 @click.command()
-@click.option("--good", default=100, show_default=True, help="good uploads in each scene")
-def main(good: int) -> None:
+@click.option("--seconds", default=60.0, show_default=True, help="in which good uploads come, for each scene")
+def main(seconds: float) -> None:
     configure_logging("error")  # not a line for each verdict
     served = {}
     for name, scene in scenes().items():
-        served[name] = serve(scene, good).to_json()
+        served[name] = serve(scene, seconds).to_json()
         click.echo(f"{name}: {served[name]}")
     columns = ["beside them", "good", "judged", "p50 ms", "p99 ms", "bad per s"]
     report.show("Good uploads", columns, [[name, *row.values()] for name, row in served.items()])

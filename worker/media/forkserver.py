@@ -35,6 +35,7 @@ class DecoderProcess:
     jobs: socket.socket
     jobs_done: int = 0
     worn_out: bool = False
+    is_beside: bool = False  # its place is another's: it ends with its job
 
     @property
     def has_ended(self) -> bool:

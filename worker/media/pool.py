@@ -1,4 +1,10 @@
-"""Decoding in disposable processes: what an upload does to one of them, others do not notice."""
+"""Decoding in disposable processes: what an upload does to one of them, others do not notice.
+
+Each process has a place, and jobs are given places in the order of asking. A job that lasts
+(``decode.long_after_s``) hands its place on and goes on beside the others, so that short ones do not wait
+for it; as many may do so as there are places. It is the first two levels of a multilevel feedback queue
+(Corbato et al., 1962), with the scheduling itself left to the operating system.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +16,7 @@ import queue
 import select
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -49,6 +56,7 @@ class DecodePool:
         self._idle: queue.LifoQueue[DecoderProcess | None] = queue.LifoQueue()
         for _ in range(settings.processes):
             self._idle.put(None)
+        self._beside = threading.Semaphore(settings.processes)  # for jobs that have handed their place on
 
     def start(self) -> None:
         """Make all processes now rather than with the first uploads."""
@@ -108,13 +116,17 @@ class DecodePool:
             if (
                 decoder.jobs_done < self._settings.jobs_per_process
                 and not decoder.worn_out
+                and not decoder.is_beside
                 and not self._closed
             ):
                 kept = decoder
         finally:
             if decoder is not None and kept is None:
                 self._bury(decoder)
-            self._idle.put(kept)
+            if decoder is not None and decoder.is_beside:
+                self._beside.release()
+            else:
+                self._idle.put(kept)
 
     def _take(self, deadline: Deadline) -> DecoderProcess | None:
         deadline.check("decoding began")
@@ -168,13 +180,24 @@ class DecodePool:
         job_deadline = deadline.within(self._settings.job_timeout_s)
         poll = select.poll()
         poll.register(decoder.jobs, select.POLLIN)
-        if poll.poll(job_deadline.remaining_s * 1000):
-            return
-        if deadline.passed:
-            raise DeadlineExceeded("the upload's deadline passed while it was decoded")
-        raise DecodeTimeout(
-            f"decoding took longer than decode.job_timeout_s = {self._settings.job_timeout_s:g}"
-        )
+        while not poll.poll(min(job_deadline.remaining_s, self._settings.long_after_s) * 1000):
+            if deadline.passed:
+                raise DeadlineExceeded("the upload's deadline passed while it was decoded")
+            if job_deadline.passed:
+                raise DecodeTimeout(
+                    f"decoding took longer than decode.job_timeout_s = {self._settings.job_timeout_s:g}"
+                )
+            if self._hand_on(decoder):
+                # It shares the processors from here on, and is not to suffer for it.
+                job_deadline = deadline.within(self._settings.job_timeout_s)
+
+    def _hand_on(self, decoder: DecoderProcess) -> bool:
+        """Let another job begin beside this one, if there is no free place and not too many have done so."""
+        if decoder.is_beside or not self._idle.empty() or not self._beside.acquire(blocking=False):
+            return False
+        decoder.is_beside = True
+        self._idle.put(None)
+        return True
 
     def _raise_died(self, decoder: DecoderProcess) -> NoReturn:
         decoder.kill()
