@@ -7,11 +7,13 @@ import time
 import uuid
 from collections.abc import Sequence
 
+from tests.drills.probes import polls_over
 from tests.drills.stage import MAX_PENDING, Findings, Group, Stage, Target
 
 # One in a hundred of the uploads of a round.
 POISON = (None, b"", b"not JSON", b"[]", b"{}", b'{"upload_id": ""}', b"\xff\xfe", b'{"upload_id": "u')
 THROUGHPUT_KEPT = 0.9
+SLOW_POLL_S = "5.0"
 INLINE_BYTES = 20_000_000
 INLINE_WITHIN_S = 2.0
 MODEL_STAGES = ("filter", "escalation")
@@ -51,17 +53,22 @@ def poison(stage: Stage) -> Findings:
     uploads, rounds = stage.pick((50, 1), (800, 2))
     with stage.group() as group:
         _judged_per_s(group, uploads // 2, ())  # warms up
+        slow_before = _slow_polls(group)
         clean, poisoned = [], []
         for _ in range(rounds):
             clean.append(_judged_per_s(group, uploads, ()))
             poisoned.append(_judged_per_s(group, uploads, POISON))
+        slow = _slow_polls(group) - slow_before
         kept = statistics.median(poisoned) / statistics.median(clean)
         count = rounds * len(POISON)
         return group.findings(
             f"{count} unreadable records and as many broken videos among {rounds * uploads} uploads",
             2 * count,
             figures={"clean_per_s": statistics.median(clean), "poisoned_per_s": statistics.median(poisoned)},
-            targets=(Target("throughput lost, share", 1 - kept, 1 - THROUGHPUT_KEPT),),
+            targets=(
+                Target("throughput lost, share", 1 - kept, 1 - THROUGHPUT_KEPT),
+                Target(f"polls over {SLOW_POLL_S} s", slow, 0),
+            ),
         )
 
 
@@ -87,6 +94,10 @@ def large_inline(stage: Stage) -> Findings:
             figures={"median_s": median_s, "worst_s": max(took_s)},
             targets=(Target("end to end without the model, s", median_s, INLINE_WITHIN_S),),
         )
+
+
+def _slow_polls(group: Group) -> int:
+    return sum(polls_over(worker, SLOW_POLL_S) for worker in group.workers.running)
 
 
 def _judged_per_s(group: Group, uploads: int, unreadable: Sequence[bytes | None]) -> float:

@@ -10,6 +10,7 @@ from worker.standalone import HOST
 
 TIMEOUT_S = 1.0
 PARTITIONS = "sluice_partitions_assigned"
+POLLS = "sluice_poll_interval_seconds"
 
 
 def is_live(worker: WorkerProcess) -> bool:
@@ -22,10 +23,20 @@ def is_ready(worker: WorkerProcess) -> bool:
 
 def partitions(worker: WorkerProcess) -> int:
     """How many it reads; 0 when it does not answer."""
-    for line in (_asked(worker, "/metrics") or "").splitlines():
-        if line.startswith(f"{PARTITIONS} "):
-            return int(float(line.split()[1]))
-    return 0
+    return int(_metrics(worker).get(PARTITIONS, 0))
+
+
+def polls_over(worker: WorkerProcess, limit_s: str) -> int:
+    """How many were so long after the one before; ``limit_s``: a bound of the histogram, as it is written."""
+    found = _metrics(worker)
+    return int(found[f"{POLLS}_count"] - found[f'{POLLS}_bucket{{le="{limit_s}"}}'])
+
+
+def _metrics(worker: WorkerProcess) -> dict[str, float]:
+    """Each sample by its name and labels, as they are written; none when it does not answer."""
+    lines = (_asked(worker, "/metrics") or "").splitlines()
+    samples = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, value in samples}
 
 
 def _asked(worker: WorkerProcess, path: str) -> str | None:

@@ -158,7 +158,9 @@ class StreamLoop:
             self._telemetry.poll_failed()
             self._settle(POLL_RETRY_S)
             return []
-        self._last_poll_s = self._clock.monotonic_s()
+        now_s = self._clock.monotonic_s()
+        self._telemetry.polled(now_s - self._last_poll_s)
+        self._last_poll_s = now_s
         self._joined = self._consumer.joined()
         self._telemetry.assigned(len(self._consumer.assignment()))
         self._telemetry.lag(self._consumer.lag())

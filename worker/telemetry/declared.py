@@ -203,6 +203,13 @@ class Declared:
             "is paused it fetches nothing. Growing: add workers, up to the number of partitions.",
             ("partition",),
         )
+        self._poll_interval_s = self._histogram(
+            "sluice_poll_interval_seconds",
+            "From one poll of the broker to the next. Near `telemetry.max_poll_age_s`, where /livez fails: "
+            "the broker answers slowly, or the machine has too few cores.",
+            (),
+            STAGE_BUCKETS_S,
+        )
         self._paused = self._gauge(
             "sluice_consumer_paused",
             "1 while reading is paused because `worker.max_pending` uploads are in flight.",

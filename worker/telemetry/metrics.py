@@ -155,6 +155,9 @@ class Metrics(Declared):
     def committed(self) -> None:
         self._commits.inc()
 
+    def polled(self, interval_s: float) -> None:
+        self._poll_interval_s.observe(interval_s)
+
     def broker_failed(self, request: str) -> None:
         """``request``: poll or commit."""
         self._refused.labels(request).inc()

@@ -42,6 +42,9 @@ class StreamMetrics:
     def kept(self, kept: Kept) -> None:
         self._metrics.answers_kept(kept.answers, kept.oldest_s)
 
+    def polled(self, interval_s: float) -> None:
+        self._metrics.polled(interval_s)
+
     def poll_failed(self) -> None:
         self._metrics.broker_failed("poll")
 
