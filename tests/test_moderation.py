@@ -15,7 +15,7 @@ import pytest
 from models.spec import Embedding
 from tests.inference import tiny
 from tests.samples import MODEL, an_event
-from tests.synthesis import Pixels, Video
+from tests.synthesis import Pixels, Video, mapped, packet_places
 from worker.attempts import Attempts, NoCounts
 from worker.cache import MemoryCache
 from worker.cascade.policy import load_policies
@@ -45,6 +45,7 @@ revision: "1"
 policies:
   default: {labels: {bright: {review: 0.6, block: 0.99, band: [0.55, 0.7]}, dark: {ignore: true}}}
   strict: {labels: {bright: {review: 0.5, band: [0.0, 1.0]}, dark: {ignore: true}}}
+  lax: {labels: {bright: {block: 0.99, band: [0.98, 0.99]}, dark: {ignore: true}}}
   settled: {labels: {bright: {review: 0.6, band: [0.6, 0.6]}, dark: {ignore: true}}}
 """
 
@@ -240,6 +241,27 @@ def test_an_escalation_that_fails_widens_to_review_and_is_not_cached(pool: Decod
     assert verdict.reason == "model_run_failed"
     assert again.decided_by == "filter"  # tried again, not taken from the cache
     assert again.verdict_id == verdict.verdict_id
+
+
+def test_what_can_be_decoded_in_part_is_reviewed_and_not_cached(pool: DecodePool) -> None:
+    """The first half is harmless, of the second there is only noise."""
+    video = Video(
+        duration_s=8, size=(64, 48), container="matroska", gop=1, codec="mjpeg", pix_fmt="yuvj420p"
+    ).make()
+
+    def break_tail(copy: bytearray) -> None:
+        for place, size in packet_places(video, "video")[100:]:
+            copy[place + 8 : place + size] = bytes(size - 8)
+
+    with moderator(pool) as route:
+        whole, half = judge(route, video, policy="lax"), judge(route, mapped(video, break_tail), policy="lax")
+        again = judge(route, mapped(video, break_tail), policy="lax")
+    assert (whole.decision, whole.degraded) == ("allow", False)
+    assert (half.decision, half.decided_by, half.degraded) == ("review", "filter", True)
+    assert half.reason == "partly_undecodable"
+    assert half.coverage is not None
+    assert half.coverage.share < 0.6
+    assert again.decided_by == "filter"
 
 
 def test_a_filter_that_fails_on_one_input_is_reviewed(pool: DecodePool) -> None:

@@ -18,7 +18,7 @@ from models.spec import Name, Probability
 from worker.cascade.types import ContentScores, Look, StageScores
 from worker.media.types import MediaInfo
 
-FORMAT = 3
+FORMAT = 4
 MAX_VALUE_BYTES = 1024 * 1024
 MAX_CLIPS = 4096
 MAX_LABELS = 256
@@ -61,7 +61,7 @@ class _Look(_Strict):
 
 
 class _Stored(_Strict):
-    format: Literal[3] = 3
+    format: Literal[4] = 4
     key: str
     info: _Info
     looks: list[_Look] = Field(min_length=1, max_length=MAX_LOOKS)

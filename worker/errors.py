@@ -17,6 +17,8 @@
     │       └── HostUnavailable  host_unavailable    retriable: the web server that an uploader named did not
     ├── MediaError
     │   ├── Undecodable        undecodable           no frame could be decoded
+    │   ├── PartlyUndecodable  partly_undecodable    some of the wanted clips could not be decoded: what can
+    │   │                                            be seen is judged, and never allowed
     │   ├── NoVideo            no_video              readable, but without a video stream
     │   ├── MediaLimit         media_limit           over a limit on pixels, frames, streams or memory
     │   ├── DecodeTimeout      decode_timeout        over the time that one decode job may take
@@ -117,6 +119,10 @@ class MediaError(SluiceError):
 
 class Undecodable(MediaError):
     reason = "undecodable"
+
+
+class PartlyUndecodable(MediaError):
+    reason = "partly_undecodable"
 
 
 class NoVideo(MediaError):

@@ -132,7 +132,7 @@ class Verdict(BaseModel):
     decided_by: Decider
     reason: str = Field(description="of errors and degradation a reason of the error table; else empty")
     detail: str = Field(default="", description="for people: what was wrong and what to do")
-    degraded: bool = Field(default=False, description="escalation was skipped; uncertain became review")
+    degraded: bool = Field(default=False, description="something is missing; what that leaves open is review")
     labels: tuple[Label, ...] = ()
     segments: tuple[LabelSegment, ...] = ()
     sha256: Sha256 | None = Field(default=None, description="of the bytes that were judged")

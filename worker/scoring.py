@@ -17,7 +17,7 @@ from worker.cascade.decide import Uncertain, decide, uncertain
 from worker.cascade.policy import Policy
 from worker.cascade.types import Clip, ContentScores, Look, StageScores
 from worker.clock import Clock, Deadline
-from worker.errors import DeadlineExceeded, MediaError, ModelRunFailed, Undecodable
+from worker.errors import DeadlineExceeded, MediaError, ModelRunFailed, PartlyUndecodable, Undecodable
 from worker.inference.types import Answer, Inputs
 from worker.media.pool import DecodePool
 from worker.media.sampling import At, plan_from_settings
@@ -73,11 +73,16 @@ class Scorer:
     def score(
         self, models: ModelSet, media: Media, policy: Policy, deadline: Deadline, progress: Progress
     ) -> tuple[ContentScores, Decider]:
-        """``policy``: one of ``models.policies``. Escalation that was due and failed degrades ``progress``.
+        """``policy``: one of ``models.policies``.
+
+        Clips that could not be decoded, and escalation that was due and failed, degrade ``progress``.
 
         Raises MediaError, DeadlineExceeded, ModelRunFailed or SessionBroken where the first look failed.
         """
         scores = self._first_scores(models, media, deadline, progress)
+        if scores.is_partial:
+            self._metrics.decode_failed(PartlyUndecodable.reason)
+            progress.degraded_reason = PartlyUndecodable.reason
         todo = uncertain(policy, scores)
         if not todo.clips:
             return scores, "filter"
@@ -138,6 +143,7 @@ class Scorer:
         return ContentScores(
             info=next(iter(decodes.values())).info,
             looks=tuple(looks),
+            is_partial=any(decoded.missing for decoded in decodes.values()),
             embedding=None if embeddings is None else video_embedding(embeddings),
         )
 

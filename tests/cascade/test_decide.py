@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -152,6 +154,13 @@ def test_unsettled_is_never_allowed(clips: list[float]) -> None:
     scores = content(clips)
     if uncertain(DEFAULT, scores).labels:
         assert decide(DEFAULT, scores).decision != "allow"
+
+
+@given(CLIPS)
+def test_what_was_seen_in_part_is_never_allowed(clips: list[float]) -> None:
+    outcome = decide(DEFAULT, replace(content(clips), is_partial=True))
+    assert outcome.decision == max("review", decide(DEFAULT, content(clips)).decision, key=STRENGTH.get)
+    assert outcome.segments
 
 
 @given(CLIPS, st.data())

@@ -211,6 +211,7 @@ def test_a_clip_without_frames_of_its_own_is_left_out(tmp_path: Path) -> None:
 
     result = decoded(mapped(data, break_tail), tmp_path, At((0.0, 2.0, 5.0, 7.0)))
     assert result.starts_s == (0.0, 2.0)
+    assert result.missing == 2
     assert numbers(result) == [[0, 5, 10, 15, 20], [50, 55, 60, 65, 70]]
     assert result.info.duration_s == pytest.approx(8.0, abs=0.1)  # coverage is seen against the whole
 

@@ -41,13 +41,14 @@ def honest(memory: int) -> dict[str, Any]:
     clips[0], clips[1] = 1, 2
     pts_s = np.arange(4, dtype=np.float64).reshape(2, 2)
     log_mel = np.full((2, 3, 8), 0.5, np.float32)
-    return parse_answer(buffer.answer(Decoded(INFO, clips[:2], pts_s, (0.0, 2.0), log_mel, 0.25)))
+    return parse_answer(buffer.answer(Decoded(INFO, clips[:2], pts_s, (0.0, 2.0), 1, log_mel, 0.25)))
 
 
 def test_an_honest_answer(memory: int) -> None:
     decoded = read_answer(honest(memory), memory, REQUEST)
     assert decoded.info == INFO
     assert decoded.starts_s == (0.0, 2.0)
+    assert decoded.missing == 1
     assert decoded.clips.reshape(2, -1).mean(axis=1).tolist() == [1, 2]
     assert decoded.pts_s.tolist() == [[0, 1], [2, 3]]
     assert decoded.log_mel is not None

@@ -6,6 +6,7 @@
 
 Escalation that is due and was not brought, for whatever reason (overload, deadline, no time to decode
 again), widens every unsettled label to ``review``: there is no switch by which it could become ``allow``.
+So does a part that nobody could look at, with every label.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def decide(policy: Policy, scores: ContentScores) -> Outcome:
     escalations = tuple(_only(look, chosen, place) for place, look in enumerate(scores.looks))
     unsettled = _unsettled(wanted, chosen, scores).labels
     judged = [
-        _judge(rule, stage, line, widened=rule.label in unsettled)
+        _judge(rule, stage, line, widened=scores.is_partial or rule.label in unsettled)
         for rule in policy.rules
         for stage, line in [_evidence(rule, scores, _read(rule, wanted, escalations))]
         if stage is not None and line is not None

@@ -68,8 +68,8 @@ def decode(
     """Decode the clips of one upload. Raises MediaError and nothing else for bad media.
 
     A clip of which less than half could be decoded (a corrupt part, a truncated tail) is left out, so
-    ``starts_s`` may be shorter than the plan; it is never filled with frames from elsewhere. When no
-    clip is left: Undecodable.
+    ``starts_s`` may be shorter than the plan, by ``missing``; it is never filled with frames from elsewhere.
+    When no clip is left: Undecodable.
     """
     clock = clock or SystemClock()
     begun_s = clock.monotonic_s()
@@ -85,6 +85,7 @@ def decode(
     kept = _compact(clips, np.asarray(job.own.mean(axis=1) >= _OWN_SHARE))
     if job.info is None or not kept:
         raise Undecodable("none of the frames that the plan asks for could be decoded")
+    missing = len(starts_s) - len(kept)
     starts_s = tuple(starts_s[index] for index in kept)
     log_mel = None
     if request.audio is not None and not timeline.carried_on:
@@ -94,6 +95,7 @@ def decode(
         clips=clips[: len(kept)],
         pts_s=job.pts_s[kept],
         starts_s=starts_s,
+        missing=missing,
         log_mel=log_mel,
         decode_s=clock.monotonic_s() - begun_s,
     )

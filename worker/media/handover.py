@@ -63,7 +63,13 @@ class ClipBuffer:
                 places[name] = -(-end // _ALIGNMENT) * _ALIGNMENT
                 end = places[name] + os.pwrite(self._fd, np.ascontiguousarray(array).data, places[name])
         info = {name: getattr(decoded.info, name) for name in MediaInfo.__dataclass_fields__}
-        answer = {"info": info, "starts_s": decoded.starts_s, "places": places, "decode_s": decoded.decode_s}
+        answer = {
+            "info": info,
+            "starts_s": decoded.starts_s,
+            "missing": decoded.missing,
+            "places": places,
+            "decode_s": decoded.decode_s,
+        }
         return json.dumps(answer).encode()
 
 
@@ -98,9 +104,11 @@ def _mapped(fields: dict[str, Any], memory_fd: int, request: DecodeRequest) -> D
     # A private mapping: pages are shared until somebody writes to the arrays.
     memory = mmap.mmap(memory_fd, os.fstat(memory_fd).st_size, access=mmap.ACCESS_COPY)
     starts_s = tuple(float(start) for start in fields["starts_s"])
-    count, places = len(starts_s), fields["places"]
+    count, places, missing = len(starts_s), fields["places"], int(fields["missing"])
     if not count or not _ascend(starts_s):
         raise ValueError("clips must have ascending start times")
+    if missing < 0:
+        raise ValueError("less than no clip cannot be missing")
     log_mel = None
     if request.audio is not None and "log_mel" in places:
         shape = (count, request.audio.frames, request.audio.mels)
@@ -110,6 +118,7 @@ def _mapped(fields: dict[str, Any], memory_fd: int, request: DecodeRequest) -> D
         clips=_array(memory, np.uint8, (count, *request.video.clip_shape), 0),
         pts_s=_array(memory, np.float64, (count, request.video.frames), places["pts_s"]),
         starts_s=starts_s,
+        missing=missing,
         log_mel=log_mel,
         decode_s=_finite(fields["decode_s"]),
     )

@@ -70,6 +70,7 @@ class Decoded:
     clips: npt.NDArray[np.uint8] = field(repr=False)  # (N, T, H, W, 3), RGB
     pts_s: npt.NDArray[np.float64] = field(repr=False)  # (N, T), presentation time of each frame
     starts_s: tuple[float, ...]  # N, the plan's times
+    missing: int  # clips of the plan that could not be decoded
     log_mel: npt.NDArray[np.float32] | None = field(repr=False)  # (N, frames, mels); None: no sound
     decode_s: float  # wall time in the decoder process
 
