@@ -88,13 +88,14 @@ def test_two_sizes_of_the_same_clips_share_their_sources() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 11)), min_size=30, max_size=90))
-def test_further_sets_never_bring_a_tested_source_into_training(rows: list[tuple[int, int]]) -> None:
-    """Sets share sources, as two sizes of the same clips do."""
+def test_further_sets_never_bring_a_held_out_source_into_training(rows: list[tuple[int, int]]) -> None:
+    """Sets share sources, as two sizes of the same clips do; nor one that is put aside."""
     rows.sort()
     sets = [number for number, _ in rows]
     examples = [example(i, "yn"[i % 2], f"g{group}") for i, (_, group) in enumerate(rows)]
     main = [example for example, number in zip(examples, sets, strict=True) if number == 0]
-    if len({example.group for example in main}) < 4:
+    groups = {example.group for example in main}
+    if len(groups) < 4:
         return
     plain = grouped_folds(main, 3)
     splits = with_further(plain, examples, sets)
@@ -102,10 +103,13 @@ def test_further_sets_never_bring_a_tested_source_into_training(rows: list[tuple
     for split in splits:
         train, test = ({examples[i].group for i in side} for side in (split.train, split.test))
         assert not train & test
-        assert not {*split.train} & {*split.aside}
+        assert not train & {examples[i].group for i in split.aside}
+        assert not test & {examples[i].group for i in split.aside}
         assert all(sets[i] for i in split.aside)
         seen = {*split.train, *split.test, *split.aside}
         assert all(examples[i].group in test for i in range(len(rows)) if i not in seen)
+    aside = sorted(i for split in splits for i in split.aside)
+    assert aside == [i for i in range(len(rows)) if sets[i] and examples[i].group not in groups]
 
 
 def test_of_each_further_set_a_fold_is_put_aside_by_source() -> None:
@@ -116,4 +120,18 @@ def test_of_each_further_set_a_fold_is_put_aside_by_source() -> None:
     assert sorted(i for split in splits for i in split.aside) == list(range(12, 30))
     for split in splits:
         assert len(split.aside) == 6
+        assert not {examples[i].group for i in split.aside} & {examples[i].group for i in split.train}
+
+
+def test_a_source_of_two_further_sets_is_put_aside_of_both_at_once() -> None:
+    """As of one set that is listed twice, with other labels each time."""
+    examples = [example(i, "yn"[i % 2], f"main{i // 2}") for i in range(12)]
+    sets = [0] * 12
+    for sequence, kicks in enumerate((3, 2, 1, 1, 2, 3, 1, 2, 3)):
+        for number, label, count in ((1, "kick", kicks), (2, "hug", 2)):
+            examples += [example(len(examples) + i, label, f"sequence{sequence}") for i in range(count)]
+            sets += [number] * count
+    splits = with_further(grouped_folds(examples[:12], 3), examples, sets)
+    for split in splits:
+        assert len(split.aside) == 12
         assert not {examples[i].group for i in split.aside} & {examples[i].group for i in split.train}

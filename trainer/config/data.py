@@ -17,8 +17,8 @@ Starts = Literal["random", "uniform", "dense"]
 class FurtherSet(Section):
     """Examples that are learnt from beside the set that is reported on.
 
-    Each fold's network leaves a fold of them out as well, by group; those tell what the network says of
-    footage from elsewhere.
+    Each fold's network leaves a fold of all further sets out as well, by group; those tell what the network
+    says of footage from elsewhere.
     """
 
     manifest: Path = Field(description="as the main set's, relative to root")

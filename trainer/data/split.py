@@ -39,23 +39,23 @@ def grouped_folds(examples: Sequence[Example], count: int) -> tuple[Split, ...]:
 def with_further(
     splits: Sequence[Split], examples: Sequence[Example], sets: Sequence[int]
 ) -> tuple[Split, ...]:
-    """The splits of set 0, each with the examples of further sets: a fold of every set is put aside.
+    """The splits of set 0, each with the examples of further sets, of which it puts a fold aside.
 
-    What shares a group with the fold that is tested is neither learnt from nor put aside.
+    Folds are made of all further sets together, as one source may stand in several. What shares a group with
+    the fold that is tested is neither learnt from nor put aside; what shares one with set 0 is never put
+    aside. Raises ValueError when a group would stand on both sides.
     """
-    folds = [""] * len(examples)
-    for number in sorted(set(sets) - {0}):
-        members = [index for index, of in enumerate(sets) if of == number]
-        own = _balanced([examples[i] for i in members], len(splits))
-        for index, name in zip(members, own, strict=True):
-            folds[index] = name
+    main = {example.group for example, of in zip(examples, sets, strict=True) if not of}
+    further = [index for index, of in enumerate(sets) if of]
+    apart = [index for index in further if examples[index].group not in main]
+    folds = dict(zip(apart, _balanced([examples[i] for i in apart], len(splits)), strict=True))
     found = []
     for fold, split in enumerate(splits, 1):
         tested = {examples[index].group for index in split.test}
-        free = [i for i, example in enumerate(examples) if sets[i] and example.group not in tested]
-        aside = tuple(index for index in free if folds[index] == str(fold))
-        train = split.train + tuple(index for index in free if folds[index] != str(fold))
-        found.append(Split(split.name, train, split.test, aside))
+        aside = tuple(index for index in apart if folds[index] == str(fold))
+        rest = (i for i in further if examples[i].group not in tested and folds.get(i) != str(fold))
+        found.append(Split(split.name, (*split.train, *rest), split.test, aside))
+        _check_disjoint(found[-1], examples)
     return tuple(found)
 
 
@@ -66,7 +66,8 @@ def _split(name: str, folds: Sequence[str]) -> Split:
 
 
 def _check_disjoint(split: Split, examples: Sequence[Example]) -> None:
-    shared = {examples[i].group for i in split.train} & {examples[i].group for i in split.test}
+    held_out = (*split.test, *split.aside)
+    shared = {examples[i].group for i in split.train} & {examples[i].group for i in held_out}
     if shared:
         raise ValueError(f"fold {split.name}: group(s) on both sides: {', '.join(sorted(shared)[:5])}")
 
