@@ -186,8 +186,9 @@ def test_sets_are_joined_with_their_own_labels_and_weight(tmp_path: Path) -> Non
 
 
 def test_weights_of_examples_share_out_the_weight_of_their_set(tmp_path: Path) -> None:
-    (tmp_path / "a.mp4").write_bytes(b"never decoded here")
-    (tmp_path / "main.csv").write_text("path,label,group,weight\na.mp4,x,g,3\n")
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(b"never decoded here")
+    (tmp_path / "main.csv").write_text("path,label,group,weight\na.mp4,x,g,2\nb.mp4,y,h,1\n")
     (tmp_path / "other.csv").write_text(
         "path,label,group,start_s,end_s,weight\na.mp4,y,g,0,1,1\na.mp4,y,g,1,2,3\n"
     )
@@ -205,7 +206,25 @@ def test_weights_of_examples_share_out_the_weight_of_their_set(tmp_path: Path) -
         "architecture": {"name": "r2plus1d"},
     }
     videos = VideoSet.read(TrainConfig.model_validate(config), ClipCache(tmp_path / "cache"))
-    assert videos.weights == pytest.approx([3, 0.3, 0.9])
+    assert videos.weights == pytest.approx([2, 1, 0.3, 0.9])
+
+
+@pytest.mark.parametrize("positives", [["fight"], ["calm", "fight"]])
+def test_a_label_that_every_example_has_is_refused_at_once(positives: list[str], tmp_path: Path) -> None:
+    """Nobody could say how often it would be seen where it is not."""
+    rows = [("0.mp4", "fight", "a"), ("1.mp4", "calm" if len(positives) > 1 else "fight|calm", "b")]
+    write_manifest(tmp_path / "main.csv", rows)
+    config = {
+        "name": "tiny",
+        "version": "0",
+        "role": "filter",
+        "data": {"root": tmp_path, "manifest": "main.csv"},
+        "labels": [{"name": "violence", "positives": positives}],
+        "video": VIDEO,
+        "architecture": {"name": "r2plus1d"},
+    }
+    with pytest.raises(ValueError, match=r"label violence: every example of main\.csv has it"):
+        VideoSet.read(TrainConfig.model_validate(config), ClipCache(tmp_path / "cache"))
 
 
 @pytest.mark.parametrize(

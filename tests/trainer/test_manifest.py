@@ -28,6 +28,20 @@ def test_reads_in_order_and_ignores_other_columns(root: Path) -> None:
     )
 
 
+def test_a_manifest_of_a_spreadsheet_is_read(root: Path) -> None:
+    """Such a program begins UTF-8 with a mark."""
+    manifest = root / "manifest.csv"
+    manifest.write_text("path,label,group\na.mp4,yes,s1\n", "utf-8-sig")
+    assert read_manifest(manifest, root) == (Example(root / "a.mp4", "yes", "s1", ""),)
+
+
+def test_an_absolute_path_is_refused(root: Path) -> None:
+    elsewhere = root / "a.mp4"
+    manifest = write(root, f"path,label,group\n{elsewhere},yes,s1\n")
+    with pytest.raises(ManifestError, match=rf"manifest\.csv:2: path {elsewhere} is absolute; .* {root}"):
+        read_manifest(manifest, root)
+
+
 def test_fold_is_optional(root: Path) -> None:
     (example,) = read_manifest(write(root, "path,label,group\na.mp4,yes,s1\n"), root)
     assert example.fold == ""

@@ -49,7 +49,8 @@ def test_crops_reach_from_side_to_side(width: int, count: int, firsts: list[int]
 
 def test_three_crops_of_each_clip_are_scored(tmp_path: Path) -> None:
     Video(duration_s=2.0, fps=10, size=(96, 64), picture=corners, tone_hz=300).write(tmp_path / "a.mp4")
-    (tmp_path / "m.csv").write_text("path,label,group\na.mp4,x,a\n")
+    Video(duration_s=1.0, fps=10, size=(96, 64), picture=corners).write(tmp_path / "b.mp4")
+    (tmp_path / "m.csv").write_text("path,label,group\na.mp4,x,a\nb.mp4,y,b\n")
     for name in ("two_stream", "frames_resnet_av"):
         config = TrainConfig.model_validate(
             {

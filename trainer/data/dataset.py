@@ -132,6 +132,12 @@ def _targets(config: TrainConfig, examples: Sequence[Example]) -> npt.NDArray[np
         if absent:
             raise ValueError(f"label {target.name}: no example is labelled {', '.join(sorted(absent))}")
     rows = [[bool(example.labels & {*target.positives}) for target in config.labels] for example in examples]
+    for target, column in zip(config.labels, zip(*rows, strict=True), strict=True):
+        if all(column):
+            raise ValueError(
+                f"label {target.name}: every example of {config.data.manifest} has it, and what is judged on "
+                "that set needs some without it"
+            )
     return np.asarray(rows, np.float32)
 
 

@@ -69,7 +69,8 @@ class Example:
 def read_manifest(manifest: Path, root: Path) -> tuple[Example, ...]:
     """All examples, in the file's order. Raises ManifestError."""
     try:
-        with manifest.open(newline="", encoding="utf-8") as file:
+        # Spreadsheets put a mark before the first column's name.
+        with manifest.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             columns = ["label" if name == "labels" else name for name in reader.fieldnames or ()]
             _check_columns(manifest, columns)
@@ -101,6 +102,8 @@ def _example(manifest: Path, line: int, row: Row, root: Path) -> Example:
         if not (row[name] or "").strip():
             raise ManifestError(f"{place}: {name} is empty")
     path = root / str(row["path"])
+    if Path(str(row["path"])).is_absolute():
+        raise ManifestError(f"{place}: path {path} is absolute; paths are relative to {root}")
     if not path.is_file():
         raise ManifestError(f"{place}: no file {path}")
     weight = _number(place, row, "weight", 1.0)
