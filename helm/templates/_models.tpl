@@ -43,10 +43,8 @@ what `kubectl logs -c models` and `-c models-watch` show.
 {{- define "sluice.modelsEnv" -}}
 {{- $models := .root.Values.models -}}
 {{- $secrets := .root.Values.secrets.fetch -}}
-{{- range $name, $value := include "sluice.modelsFetch" . | fromJson }}
-- name: SLUICE_FETCH__{{ upper $name }}
-  value: {{ include "sluice.settingText" $value | quote }}
-{{- end }}
+{{- $fetch := include "sluice.modelsFetch" . | fromJson -}}
+{{- include "sluice.settingsEnv" (dict "settings" (dict "fetch" $fetch) "secrets" dict) }}
 {{- range $name := list "s3_access_key" "s3_secret_key" }}
 {{- $from := get $secrets $name }}
 {{- if $models.existingSecret }}

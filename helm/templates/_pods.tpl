@@ -73,27 +73,6 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* The variables of secrets. Takes the root. */}}
-{{- define "sluice.secretEnv" -}}
-{{- range $group, $settings := .Values.secrets }}
-{{- range $name, $from := $settings }}
-{{- if $from.existingSecret }}
-- name: SLUICE_{{ upper $group }}__{{ upper $name }}
-  valueFrom:
-    secretKeyRef:
-      name: {{ $from.existingSecret }}
-      key: {{ $from.key }}
-{{- end }}
-{{- end }}
-{{- end }}
-{{- if .Values.tryout.enabled }}
-{{- if not .Values.secrets.cache.url.existingSecret }}
-- name: SLUICE_CACHE__URL
-  value: redis://{{ include "sluice.fullname" . }}-redis:6379/0
-{{- end }}
-{{- end }}
-{{- end -}}
-
 {{/* Volumes of workers and of the pod of `helm test`. Takes the root. */}}
 {{- define "sluice.tlsVolume" -}}
 {{- with .Values.kafkaTls.existingSecret }}

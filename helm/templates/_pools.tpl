@@ -49,34 +49,6 @@ release's settings with the pool's. Every template of a pool begins with it.
 {{- end -}}
 {{- end -}}
 
-{{/* One setting as a variable's text: lists as in PATH, numbers without an exponent. */}}
-{{- define "sluice.settingText" -}}
-{{- if kindIs "slice" . -}}
-{{ join ":" . }}
-{{- else if kindIs "string" . -}}
-{{ . }}
-{{- else -}}
-{{ toJson . }}
-{{- end -}}
-{{- end -}}
-
-{{/* The pool's variables. Takes a pool's settings and the release's secrets. */}}
-{{- define "sluice.variables" -}}
-{{- range $group, $settings := .settings }}
-{{- range $name, $value := $settings }}
-{{- if not (include "sluice.isSecret" (dict "secrets" $.secrets "group" $group "name" $name)) }}
-SLUICE_{{ upper $group }}__{{ upper $name }}: {{ include "sluice.settingText" $value | quote }}
-{{- end }}
-{{- end }}
-{{- end }}
-{{- end -}}
-
-{{/* "yes" where the setting comes from a Secret. */}}
-{{- define "sluice.isSecret" -}}
-{{- $reference := dig .group .name dict .secrets -}}
-{{- if $reference.existingSecret }}yes{{ end -}}
-{{- end -}}
-
 {{/* Time that a pod gets to end, in seconds: draining, then closing. */}}
 {{- define "sluice.gracePeriod" -}}
 {{- add (ceil .settings.worker.drain_timeout_s | int) (int .terminationGraceExtraSeconds) -}}

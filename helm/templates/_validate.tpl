@@ -24,7 +24,7 @@
 {{- define "sluice.validatePool" -}}
 {{- $values := .root.Values -}}
 {{- $kafka := .pool.settings.kafka -}}
-{{- if has .name (list "files" "kafka" "metrics" "redis") -}}
+{{- if has .name (list "kafka" "metrics" "redis") -}}
   {{- fail (printf "pools.%s: resources of that name have another use: choose another name" .name) -}}
 {{- end -}}
 {{- if and (eq .pool.image.tag "latest") (not .pool.image.digest) -}}

@@ -3,13 +3,6 @@
 {{- include "sluice.image" (dict "image" .pool.image "tag" (printf "%s-%s" .root.Chart.AppVersion $kind)) -}}
 {{- end -}}
 
-{{- define "sluice.workerEnv" -}}
-{{- include "sluice.secretEnv" .root -}}
-{{- with .pool.extraEnv }}
-{{ toYaml . }}
-{{- end }}
-{{- end -}}
-
 {{/* The worker opens its port once the models are loaded: until then the startup probe holds the others back. */}}
 {{- define "sluice.probes" -}}
 {{- $probes := .probes -}}

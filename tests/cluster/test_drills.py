@@ -163,6 +163,7 @@ def test_more_memory_is_needed_than_the_limit(release: Kube, drills: Drills) -> 
     [
         ("an image that is not there", "worker.image.tag=nowhere", "ImagePull"),
         ("a model that is not there", "settings.inference.filter=no-such-model", "Error"),
+        ("a policy file that is wrong", "policyFile.content=not a policy", "Error"),
     ],
 )
 def test_a_release_that_cannot_work_takes_nothing_away(

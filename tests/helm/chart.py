@@ -37,10 +37,16 @@ class Rendered:
         pod: Resource = self.one("Deployment", f"-{pool}")["spec"]["template"]["spec"]
         return pod
 
+    def pools(self) -> list[str]:
+        return [
+            each["metadata"]["labels"]["sluice/pool"]
+            for each in self.all("Deployment")
+            if "sluice/pool" in each["metadata"]["labels"]
+        ]
+
     def variables(self, pool: str = "worker") -> dict[str, str]:
-        """What the pool's ConfigMap puts into the environment."""
-        data: dict[str, str] = self.one("ConfigMap", f"-{pool}")["data"]
-        return data
+        """The settings in the environment of a pool's workers, but for those from Secrets."""
+        return settings_of(self.worker(pool)["containers"][0])
 
     def pods(self) -> Iterator[tuple[str, Resource]]:
         """(kind/name, pod) of everything that becomes a pod."""
@@ -68,6 +74,15 @@ def ci_values(name: str) -> dict[str, Any]:
 def read(file: Path) -> dict[str, Any]:
     values: dict[str, Any] = yaml.safe_load(file.read_text())
     return values
+
+
+def settings_of(container: Resource) -> dict[str, str]:
+    """Sluice's variables as Kubernetes passes them on, but for what comes from Secrets."""
+    return {
+        each["name"]: each["value"].replace("$$", "$")
+        for each in container["env"]
+        if each["name"].startswith("SLUICE_") and "value" in each
+    }
 
 
 def containers(pod: Resource) -> list[Resource]:

@@ -92,11 +92,9 @@ def test_the_grace_period_outlasts_draining(drain_timeout_s: float, extra_s: int
 @SHAPES
 def test_the_grace_period_outlasts_draining_in_every_shape(file: Path) -> None:
     rendered = render(read(file))
-    for config in rendered.all("ConfigMap"):
-        pool = config["metadata"]["labels"].get("sluice/pool")
-        if pool:
-            drain_s = float(config["data"]["SLUICE_WORKER__DRAIN_TIMEOUT_S"])
-            assert rendered.worker(pool)["terminationGracePeriodSeconds"] >= drain_s + 15
+    for pool in rendered.pools():
+        drain_s = float(rendered.variables(pool)["SLUICE_WORKER__DRAIN_TIMEOUT_S"])
+        assert rendered.worker(pool)["terminationGracePeriodSeconds"] >= drain_s + 15
 
 
 def test_a_start_may_take_as_long_as_the_values_say() -> None:
@@ -115,15 +113,47 @@ def test_room_follows_from_the_settings() -> None:
 
 
 def test_pods_are_replaced_when_what_they_read_changes() -> None:
-    def annotations(*layers: dict[str, object]) -> object:
-        return render(ci_values("models"), *layers).one("Deployment")["spec"]["template"]["metadata"][
-            "annotations"
-        ]
+    def template(*layers: dict[str, object]) -> object:
+        return render(ci_values("models"), *layers).one("Deployment")["spec"]["template"]
 
-    before = annotations()
-    assert annotations(below("settings.worker.retries", 5)) != before
-    assert annotations(below("policyFile.content", "version: 1")) != before
-    assert annotations(below("monitoring.podMonitor.enabled", True)) == before
+    before = template()
+    assert template(below("settings.worker.retries", 5)) != before
+    assert template(below("policyFile.content", "version: 1")) != before
+    assert template(below("monitoring.podMonitor.enabled", True)) == before
+
+
+@SHAPES
+def test_workers_read_nothing_that_an_upgrade_would_change_under_them(file: Path) -> None:
+    """When it fails, the workers from before go on, and may have to start again."""
+    rendered = render(read(file))
+    changed = {each["metadata"]["name"] for kind in ("ConfigMap", "Secret") for each in rendered.all(kind)}
+    for pool in rendered.pools():
+        pod = rendered.worker(pool)
+        sources = [volume.get("configMap", volume.get("secret", {})) for volume in pod["volumes"]]
+        named = {source.get("name", source.get("secretName")) for source in sources}
+        assert not named & changed
+        assert not [container["name"] for container in containers(pod) if "envFrom" in container]
+
+
+def test_the_policy_file_is_an_annotation_that_the_pod_mounts() -> None:
+    rendered = render(ci_values("models"))
+    pod = rendered.worker()
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "policy"]
+    (item,) = volume["downwardAPI"]["items"]
+    (mount,) = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "policy"]
+    assert f"{mount['mountPath']}/{item['path']}" == rendered.variables()["SLUICE_POLICY__FILE"]
+    ((name, text),) = rendered.one("Deployment")["spec"]["template"]["metadata"]["annotations"].items()
+    assert item["fieldRef"]["fieldPath"] == f"metadata.annotations['{name}']"
+    assert text == ci_values("models")["policyFile"]["content"], "to the byte: verdicts name its digest"
+
+
+def test_a_policy_file_of_somebody_else_is_mounted_from_its_config_map() -> None:
+    pod = render(BROKER, below("policyFile.existingConfigMap", "policies")).worker()
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "policy"]
+    assert volume["configMap"] == {
+        "name": "policies",
+        "items": [{"key": "policies.yaml", "path": "policies.yaml"}],
+    }
 
 
 def test_a_gpu_is_a_limit_with_a_toleration() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from helm import generate
-from tests.helm.chart import BROKER, CHART, CI_FILES, below, ci_values, read, render
+from tests.helm.chart import BROKER, CHART, CI_FILES, below, ci_values, containers, read, render
 from worker.configuration import fields, is_secret, load_settings, variable_name
 from worker.settings import Settings
 
@@ -61,9 +61,8 @@ def test_the_chart_s_defaults_are_the_worker_s(start: Any) -> None:
 @pytest.mark.parametrize("file", CI_FILES, ids=lambda file: file.stem)
 def test_a_worker_takes_the_variables_of_every_shape(file: Path, start: Any) -> None:
     rendered = render(read(file))
-    for config in rendered.all("ConfigMap"):
-        if "sluice/pool" in config["metadata"]["labels"]:
-            assert start(config["data"])
+    for pool in rendered.pools():
+        assert start(rendered.variables(pool))
 
 
 @pytest.mark.parametrize(
@@ -75,6 +74,7 @@ def test_a_worker_takes_the_variables_of_every_shape(file: Path, start: Any) -> 
         ("fetch.file_roots", ["/a", "/b"], "/a:/b"),
         ("inference.escalation", "", ""),
         ("kafka.group_id", "0123", "0123"),
+        ("kafka.group_id", "a$(HOME)$$b", "a$(HOME)$$b"),
     ],
 )
 def test_values_become_texts(path: str, value: Any, text: str) -> None:
@@ -118,18 +118,39 @@ def test_secrets_come_by_reference_only() -> None:
     assert variables["SLUICE_KAFKA__SASL_PASSWORD"]["valueFrom"] == {
         "secretKeyRef": {"name": "sluice-kafka", "key": "password"}
     }
-    assert all("valueFrom" in each for each in variables.values())
+    assert {name for name, each in variables.items() if "valueFrom" in each} == {
+        "SLUICE_KAFKA__SASL_USERNAME",
+        "SLUICE_KAFKA__SASL_PASSWORD",
+        "SLUICE_SAMPLING__JITTER_SECRET",
+    }
 
 
 @pytest.mark.parametrize("file", CI_FILES, ids=lambda file: file.stem)
 def test_no_secret_is_in_a_manifest(file: Path) -> None:
     rendered = render(read(file))
     assert not rendered.all("Secret")
-    for config in rendered.all("ConfigMap"):
-        assert not set(config["data"]) & SECRET
+    told = {
+        each["name"]: each["value"]
+        for _, pod in rendered.pods()
+        for container in containers(pod)
+        for each in container.get("env", ())
+        if each["name"] in SECRET and "value" in each
+    }
+    assert told in (
+        {},
+        {"SLUICE_CACHE__URL": "redis://r-sluice-redis:6379/0"},
+    )  # that of tryout, without a password
 
 
-def test_a_user_name_from_a_secret_is_not_in_the_config_map() -> None:
+@pytest.mark.parametrize("file", CI_FILES, ids=lambda file: file.stem)
+def test_each_variable_is_given_once(file: Path) -> None:
+    for name, pod in render(read(file)).pods():
+        for container in containers(pod):
+            names = [each["name"] for each in container.get("env", ())]
+            assert len(names) == len(set(names)), name
+
+
+def test_a_user_name_from_a_secret_is_not_given_as_text() -> None:
     assert "SLUICE_KAFKA__SASL_USERNAME" not in render(ci_values("gpu")).variables()
 
 
