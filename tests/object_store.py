@@ -30,7 +30,7 @@ class ObjectStore:
 
     def settings(self) -> FetchSettings:
         keys = {name: SecretStr(value) for name, value in KEYS.items()}
-        return FetchSettings(s3_endpoint_url=self.endpoint, **keys)
+        return FetchSettings(s3_endpoint_url=self.endpoint, s3_buckets=("*",), **keys)
 
     def upload(self, folder: Path, prefix: str) -> str:
         """Put the files of a folder below ``prefix``; returns the URI of that."""

@@ -32,7 +32,7 @@ class UploadEvent(BaseModel):
     uri: str = Field(
         min_length=1,
         max_length=4096,
-        description="s3://bucket/key, https://..., file:///path under an allowed root, "
+        description="s3://bucket/key of an allowed bucket, https://..., file:///path under an allowed root, "
         "or inline: with the media as the record's value",
     )
     sha256: Sha256 | None = Field(default=None, description="checked against the bytes that were fetched")

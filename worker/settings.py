@@ -124,6 +124,9 @@ class WorkerSettings(_Group):
 
 class FetchSettings(_Group):
     file_roots: Folders = Field((), description="folders that file:// may read, colon separated; empty: none")
+    s3_buckets: Names = Field(
+        (), description="buckets that s3:// may read, colon separated, * for any letters; empty: none"
+    )
     max_bytes: int = Field(512 * MiB, ge=1, description="largest upload")
     connect_timeout_s: Seconds = Field(5.0, description="for reaching the store or web server")
     read_timeout_s: Seconds = Field(15.0, description="longest silence while reading")

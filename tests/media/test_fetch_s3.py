@@ -43,6 +43,7 @@ def endpoint() -> Iterator[str]:
 def source(endpoint: str, **settings: Any) -> Iterator[MediaSource]:
     chosen = {
         "s3_endpoint_url": endpoint,
+        "s3_buckets": ("uploads", "no-such-*"),
         **{name: SecretStr(value) for name, value in KEYS.items()},
         "max_bytes": 2_000_000,
         **settings,
@@ -69,6 +70,8 @@ def test_objects_come_over(key: str, endpoint: str) -> None:
     [
         ("s3://uploads/missing.mp4", SourceMissing),
         ("s3://no-such-bucket/clip.mp4", SourceMissing),
+        ("s3://others/clip.mp4", SourceForbidden),
+        ("s3://uploads--use1-az9--x-s3/clip.mp4", SourceForbidden),  # boto3 takes the host from such a name
         ("s3://uploads/", SourceForbidden),
         ("s3://uploads", SourceForbidden),
         ("s3:///clip.mp4", SourceForbidden),

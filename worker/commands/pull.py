@@ -42,7 +42,7 @@ def pull(uris: Sequence[str], folder: Path | None, variants: Sequence[str], ever
     URI: s3://, https:// or file:// and .../NAME/VERSION, the folder of a spec.json. With
     #sha256=DIGEST behind it, another spec.json than this one is refused, and so are other weights.
     s3://.../NAME#newest is the newest version there. The settings fetch.* apply: endpoint and keys
-    of the store, file_roots, max_bytes and the rest.
+    of the store, file_roots, max_bytes and the rest; s3_buckets does not, which is for uploads.
     """
     from worker.clock import SystemClock
     from worker.inference.store import ModelFolder, ModelUri
@@ -54,7 +54,8 @@ def pull(uris: Sequence[str], folder: Path | None, variants: Sequence[str], ever
         raise click.ClickException("no folder to bring models into: --to DIR, or set inference.models_dir")
     wanted = [ModelUri.parse(uri) for uri in uris]
     clock = SystemClock()
-    with ends_well(), closing(MediaSource(settings.fetch, clock, folder=folder)) as source:
+    fetch = settings.fetch.model_copy(update={"s3_buckets": ("*",)})
+    with ends_well(), closing(MediaSource(fetch, clock, folder=folder)) as source:
         models = ModelFolder(folder, source, clock, variants)
         if every_s is None:
             for uri in wanted:

@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from worker.errors import SourceError, SourceForbidden, SourceMissing, SourceUnavailable
@@ -50,6 +51,10 @@ class S3Fetcher:
 
     def fetch(self, uri: str, spool: Spool) -> None:
         bucket, key = _parse(uri)
+        # Uploaders name the bucket, and the service's credentials may reach more than uploads. It is also
+        # what makes a store's failure the service's own: nobody can name one that is bound to fail.
+        if not any(fnmatchcase(bucket, pattern) for pattern in self._settings.s3_buckets):
+            raise SourceForbidden(f"fetch.s3_buckets names no bucket {bucket!r}")
         client = self._connected()
         with _foreign_errors(bucket, key):
             answer = client.get_object(Bucket=bucket, Key=key)
