@@ -46,7 +46,6 @@ def configured(**configs: str) -> dict[str, Any]:
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("uploads", {"partitions": 2}, "uploads: it has 2 partitions, at least 4 are wanted: kafka-topics.sh"),
-    ("verdicts", {"partitions": 2}, "verdicts: it has 2 partitions, at least 4 are wanted: begin a new"),
     ("uploads", {"replicas": 2, **configured(min_insync_replicas="1")}, "2 replicas, at least 3 are wanted"),
     ("verdicts", configured(cleanup_policy="delete"), "--topic verdicts --add-config cleanup.policy=compact"),
     ("uploads", configured(cleanup_policy="compact"), "--topic uploads --add-config cleanup.policy=delete"),
@@ -73,6 +72,7 @@ def test_one_thing_wrong_is_one_thing_said(name: str, changed: dict[str, Any], m
 
 GOOD_ENOUGH: list[tuple[str, dict[str, Any]]] = [
     ("uploads", {"partitions": 48}),
+    ("verdicts", {"partitions": 1}),  # spread by key: no number of workers needs more
     ("uploads", configured(retention_ms="-1")),
     ("verdicts", configured(retention_ms="1000")),  # of a topic that deletes nothing
     ("verdicts", configured(max_message_bytes="1048588")),
@@ -98,6 +98,11 @@ def test_what_is_not_there_or_may_not_be_seen() -> None:
     assert said(replace(CLUSTER, topics=unreadable)) == [
         "uploads: its configuration may not be read: allow DescribeConfigs on the topic"
     ]
+
+
+def test_verdicts_are_made_with_as_many_partitions_as_uploads() -> None:
+    made = {spec.name: spec.partitions for spec in needed(KAFKA, brokers=3, partitions=12)}
+    assert made == {"uploads": 12, "verdicts": 12, "uploads.dlq": 1}
 
 
 def test_models_on_trial_need_a_topic_more() -> None:

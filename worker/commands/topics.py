@@ -24,7 +24,7 @@ def expectations(command: Command) -> Command:
             type=COUNT,
             default=4,
             show_default=True,
-            help="Of uploads and verdicts, at least: so many workers can share the uploads.",
+            help="Of uploads, at least: so many workers can share them. Of verdicts where they are created.",
         ),
         click.option(
             "--replicas", type=COUNT, help=f"At least; default: {USUAL_REPLICAS}, or one for each broker."

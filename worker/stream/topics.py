@@ -16,7 +16,7 @@ class TopicSpec:
     """What a topic should be like, at least; None: as the brokers have it by default."""
 
     name: str
-    partitions: int = 4
+    partitions: int = 4  # of a compacted one, which nobody shares: only when it is made
     compacted: bool = False  # keep the latest record of each key, for ever
     replicas: int | None = None
     min_insync_replicas: int | None = None
@@ -57,6 +57,8 @@ def needed(
 ) -> tuple[TopicSpec, ...]:
     """The three topics of a group of workers, and ``shadow_topic`` if there is one.
 
+    ``partitions`` of uploads are what so many workers share; verdicts are spread by key, and get as many when
+    their topic is made.
     ``replicas`` is three where there are as many brokers, and ``min_insync_replicas`` one fewer where
     that leaves two: what is acknowledged outlives a broker, and the loss of one stops nobody.
     """
@@ -100,10 +102,11 @@ def mismatches(wanted: Iterable[TopicSpec], found: Described, group_id: str) -> 
 
 
 def _of_shape(spec: TopicSpec, topic: Topic) -> Iterator[str]:
-    if topic.partitions < spec.partitions:
-        # More partitions spread the keys anew: of a key that has a verdict already there would be two.
-        how = "begin a new topic" if spec.compacted else _alter(spec, f"--partitions {spec.partitions}")
-        yield f"it has {topic.partitions} partitions, at least {spec.partitions} are wanted: {how}"
+    if topic.partitions < spec.partitions and not spec.compacted:
+        yield (
+            f"it has {topic.partitions} partitions, at least {spec.partitions} are wanted: "
+            f"kafka-topics.sh --alter --topic {spec.name} --partitions {spec.partitions}"
+        )
     if spec.replicas is not None and topic.replicas < spec.replicas:
         yield (
             f"it has {topic.replicas} replicas, at least {spec.replicas} are wanted: "
@@ -163,10 +166,6 @@ def _number(topic: Topic, name: str) -> int:
 
 def _set(spec: TopicSpec, name: str, value: object) -> str:
     return f"kafka-configs.sh --alter --topic {spec.name} --add-config {name}={value}"
-
-
-def _alter(spec: TopicSpec, options: str) -> str:
-    return f"kafka-topics.sh --alter --topic {spec.name} {options}"
 
 
 def _named(operations: Iterable[str]) -> str:
