@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.brokers import wait_for
 from tests.contracts.cache_examples import redis_cache
 from worker.attempts import Attempts, Counts, FileCounts, NoCounts, SharedCounts
 from worker.cache import RedisCache
-from worker.errors import Quarantined
+from worker.errors import DeadlineExceeded, Quarantined
 from worker.stream.types import Place, TopicPartition
 
 PLACE, OTHER = Place("uploads", 3, 17), Place("uploads", 3, 18)
@@ -138,6 +140,35 @@ def test_suspects_are_tried_one_at_a_time(restart: Restart) -> None:
             assert not begun.wait(0.2)
     assert begun.wait(5)
     thread.join()
+
+
+def test_a_suspect_waits_no_longer_than_it_may(restart: Restart) -> None:
+    killed_at(restart(), PLACE, OTHER)
+    worker = restart()
+    with worker.attempt(PLACE), pytest.raises(DeadlineExceeded), worker.attempt(OTHER, wait_s=0.05):
+        raise AssertionError("was begun")
+    with worker.attempt(OTHER):  # and may come again
+        pass
+
+
+def test_a_suspect_that_was_released_while_it_waited_leaves_the_new_owners_count(restart: Restart) -> None:
+    killed_at(restart(), PLACE, OTHER)
+    old = restart()
+
+    def try_other() -> None:
+        with old.attempt(OTHER):
+            pass
+
+    with ThreadPoolExecutor(1) as threads:
+        with old.attempt(PLACE):
+            waits = threads.submit(try_other)
+            wait_for(lambda: bool(old._waiting), 5.0, "the other waits")
+            old.release([TopicPartition(OTHER.topic, OTHER.partition)])
+            killed_at(restart(), OTHER)
+            killed_at(restart(), OTHER)
+        waits.result(5)
+    with pytest.raises(Quarantined), restart().attempt(OTHER):
+        pass
 
 
 def test_the_innocent_beside_the_guilty_go_free(restart: Restart) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from models.spec import Embedding
 from tests.inference import tiny
 from tests.samples import MODEL, an_event
 from tests.synthesis import Pixels, Video, mapped, packet_places
-from worker.attempts import Attempts, NoCounts
+from worker.attempts import Attempts, FileCounts, NoCounts
 from worker.cache import MemoryCache
 from worker.cascade.policy import load_policies
 from worker.cascade.policy_file import PolicyFile
@@ -35,7 +36,7 @@ from worker.scoring import Scorer
 from worker.serving import Model, ModelSet, ServedModels
 from worker.settings import DecodeSettings, FetchSettings, InferenceSettings, Settings, WorkerSettings
 from worker.shadow import Shadow
-from worker.stream.types import Record
+from worker.stream.types import Place, Record
 from worker.telemetry.metrics import Metrics
 
 CLOCK = SystemClock()
@@ -393,6 +394,20 @@ def test_the_events_deadline_is_kept(pool: DecodePool) -> None:
     with handler(pool) as handle:
         answer = handle(record(f'{{"upload_id": "u-1", "deadline": "{soon}"}}'.encode()))
     assert Verdict.model_validate_json(answer.record.value or b"").reason == ""
+
+
+def test_waiting_for_a_turn_counts_towards_the_events_deadline(pool: DecodePool, tmp_path: Path) -> None:
+    begun, before = Place("uploads", 3, 42), Place("uploads", 3, 41)
+    counts = FileCounts(tmp_path)
+    for place in (begun, before):
+        counts.begin(f"group/{place}")
+    attempts = Attempts(counts, "group", limit=3)
+    due = datetime.now(UTC) + timedelta(seconds=0.3)
+    with moderator(pool) as route, attempts.attempt(before):
+        handle = UploadHandler(Settings(), route, attempts, CLOCK, Metrics())
+        answer = handle(record(f'{{"upload_id": "u-1", "deadline": "{due.isoformat()}"}}'.encode()))
+    verdict = Verdict.model_validate_json(answer.record.value or b"")
+    assert (verdict.decision, verdict.reason) == ("review", "deadline_exceeded")
 
 
 def test_an_unreadable_record_is_the_loops_to_set_aside(pool: DecodePool) -> None:

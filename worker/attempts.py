@@ -12,6 +12,7 @@ what an orderly stop or a rebalance takes out of a worker's hands is given back:
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ from typing import Protocol
 import structlog
 
 from worker.cache import RedisCache
-from worker.errors import Quarantined
+from worker.errors import DeadlineExceeded, Quarantined
 from worker.stream.types import Place, TopicPartition
 
 KEPT_S = 7 * 86_400  # longer than anybody leaves a dead worker alone
@@ -49,12 +50,13 @@ class Attempts:
         self._alone = threading.Lock()
         self._lock = threading.Lock()
         self._begun: set[Place] = set()  # counted by this worker, without an end so far
+        self._waiting: set[Place] = set()  # for their turn, not counted yet
 
     @contextmanager
-    def attempt(self, place: Place) -> Iterator[None]:
+    def attempt(self, place: Place, wait_s: float = math.inf) -> Iterator[None]:
         """Around the work on the upload that was read at ``place``. An exception is no end.
 
-        Raises Quarantined instead of beginning.
+        Raises Quarantined instead of beginning, or DeadlineExceeded if its turn does not come in ``wait_s``.
         """
         before = self._counts.begin(self._name(place))
         if before >= self._limit:
@@ -67,7 +69,10 @@ class Attempts:
                 yield
             return
         log.warning("upload_was_begun_before", source=str(place), times=before)
-        with self._alone:
+        with self._turn(place, wait_s) as is_ours:
+            if not is_ours:  # its answer will not be published, and its count is another worker's
+                yield
+                return
             self._counts.add(self._name(place), 1)
             with self._counted(place):
                 yield
@@ -75,11 +80,29 @@ class Attempts:
     def release(self, partitions: Iterable[TopicPartition]) -> None:
         """What was read from these is in others' hands now."""
         gone = frozenset(partitions)
+        with self._lock:
+            self._waiting -= {place for place in self._waiting if (place.topic, place.partition) in gone}
         self._give_back({place for place in self._begun_now() if (place.topic, place.partition) in gone})
 
     def close(self) -> None:
         """An orderly stop: what has no end yet will be begun by another worker."""
         self._give_back(self._begun_now())
+
+    @contextmanager
+    def _turn(self, place: Place, wait_s: float) -> Iterator[bool]:
+        """Alone among those that were begun before. False: it was released while it waited."""
+        with self._lock:
+            self._waiting.add(place)
+        has_turn = self._alone.acquire(timeout=min(wait_s, threading.TIMEOUT_MAX))
+        with self._lock:
+            is_ours = place in self._waiting
+            self._waiting.discard(place)
+        if not has_turn:
+            raise DeadlineExceeded("the upload's deadline passed before its turn: others had been begun too")
+        try:
+            yield is_ours
+        finally:
+            self._alone.release()
 
     @contextmanager
     def _counted(self, place: Place) -> Iterator[None]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from worker.attempts import Attempts
 from worker.clock import Clock, Deadline
-from worker.errors import ExpiredEvent, InvalidEvent, Quarantined, SluiceError
+from worker.errors import DeadlineExceeded, ExpiredEvent, InvalidEvent, Quarantined, SluiceError
 from worker.events import Upload, read_upload, salvaged
 from worker.messages import Coordinates, Verdict
 from worker.moderation import Moderator
@@ -67,11 +69,11 @@ class UploadHandler:
             refusal = ExpiredEvent(f"read at {now:%FT%TZ}, after its deadline {due.isoformat()}")
         if refusal is not None:
             return self._moderator.refuse(upload, refusal, source)
-        left_s = self._timeout_s if due is None else min(self._timeout_s, (due - now).total_seconds())
+        left = Deadline.after(self._clock, math.inf if due is None else (due - now).total_seconds())
         try:
-            with self._attempts.attempt(place):
-                return self._moderator.moderate(upload, Deadline.after(self._clock, left_s), source)
-        except Quarantined as error:
+            with self._attempts.attempt(place, left.remaining_s):
+                return self._moderator.moderate(upload, left.within(self._timeout_s), source)
+        except (Quarantined, DeadlineExceeded) as error:
             return self._moderator.refuse(upload, error, source)
 
     def _age_s(self, record: Record) -> float:
