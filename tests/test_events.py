@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import InvalidEvent, UnreadableEvent
-from worker.events import read_upload, salvaged
+from worker.events import MAX_EVENT_BYTES, read_upload, salvaged
 from worker.stream.types import Headers, Record
 
 MINIMAL = {"upload_id": "u-1", "uri": "https://example.com/v.mp4"}
@@ -86,6 +86,11 @@ def test_inline_media_stands_in_the_value(headers: Headers) -> None:
         (b"\xff\xfe", (), "not JSON"),
         (b"[1]", (), "JSON list, expected an object"),
         (b"[" * 100_000, (), "not JSON"),
+        (
+            b'{"upload_id": "u", "uri": "x:", "tags": [' + b"[]," * MAX_EVENT_BYTES + b"1]}",
+            (),
+            "over the 1048576",
+        ),
         (b"{}", (), "upload_id is None"),
         (b'{"upload_id": 7, "uri": "x:"}', (), "upload_id is 7"),
         (b'{"upload_id": "", "uri": "x:"}', (), "upload_id is ''"),

@@ -25,6 +25,7 @@ EVENT_HEADER = "sluice.event"
 STRUCTURED_TYPE = "application/cloudevents+json"
 JSON_TYPES = ("", "application/json")
 CE_PREFIX = "ce_"
+MAX_EVENT_BYTES = 1024 * 1024  # of JSON; parsed, it may take 25 times as much memory
 
 # CloudEvents attribute (names are lower case without separators by its rules) -> field of UploadEvent.
 CE_FIELDS = {
@@ -97,6 +98,11 @@ def _from_attributes(attributes: dict[str, Any]) -> dict[str, Any]:
 def _parse_json(value: bytes | None, where: str) -> dict[str, Any]:
     if value is None:
         raise UnreadableEvent(f"the record's {where} is empty, expected a JSON object")
+    if len(value) > MAX_EVENT_BYTES:
+        raise UnreadableEvent(
+            f"the record's {where} has {len(value)} bytes, over the {MAX_EVENT_BYTES} of an event: media "
+            f"belongs into the value, with the event in the header {EVENT_HEADER!r}"
+        )
     try:
         parsed = json.loads(value)
     except (ValueError, RecursionError) as error:
