@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +19,20 @@ from tests.model_folders import settings_for, write_filter
 from tests.test_moderation import BLACK, CLOCK, WHITE, judge, route_of
 from worker.cache import MemoryCache
 from worker.inference.registry import SHIPPED
-from worker.loading import ModelLoader
+from worker.loading import ModelLoader, Wanted
 from worker.media.pool import DecodePool
 from worker.model_watch import ModelWatch
-from worker.serving import ServedModels
+from worker.serving import Model, ModelSet, ServedModels
 from worker.settings import DecodeSettings, Settings
 from worker.telemetry.metrics import Metrics
+
+
+class CountingLoader(ModelLoader):
+    loads = 0
+
+    def load(self, wanted: Sequence[Wanted], served: Sequence[Model] = ()) -> ModelSet:
+        self.loads += 1
+        return super().load(wanted, served)
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,7 @@ class Watched:
     settings: Settings
     metrics: Metrics
     served: ServedModels
+    loader: CountingLoader
     watch: ModelWatch
 
     @property
@@ -53,13 +64,13 @@ class Watched:
 def watched(settings: Settings) -> Iterator[Watched]:
     assert settings.inference.models_dir is not None
     metrics = Metrics()
-    loader = ModelLoader(settings, CLOCK, metrics)
+    loader = CountingLoader(settings, CLOCK, metrics)
     served = ServedModels(loader.load(loader.wanted()))
     watch = ModelWatch(
         settings.inference.models_dir, served, loader, metrics, interval_s=0.05, patience_s=30.0
     )
     try:
-        yield Watched(settings, metrics, served, watch)
+        yield Watched(settings, metrics, served, loader, watch)
     finally:
         served.close()
 
@@ -126,6 +137,85 @@ def test_one_that_cannot_serve_is_refused_and_the_old_one_goes_on(models_dir: Pa
         write_filter(models_dir, "2")
         now.look()
         assert (now.version, now.is_refused) == ("2", False)
+
+
+def test_what_was_refused_for_a_passing_reason_serves_later(models_dir: Path) -> None:
+    """Such as a file system that gave out something else for a while: no size and no time has changed."""
+    with watched(settings_for(models_dir)) as now:
+        weights = write_filter(models_dir, "2") / "m.onnx"
+        good, stat = weights.read_bytes(), weights.stat()
+
+        def holds(content: bytes) -> None:
+            weights.write_bytes(content)
+            os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+        holds(b"x" * len(good))
+        now.look()
+        assert (now.version, now.is_refused) == ("1", True)
+        holds(good)
+        now.look()
+        assert (now.version, now.is_refused) == ("2", False)
+
+
+def test_one_that_stays_bad_is_tried_more_and_more_seldom(models_dir: Path) -> None:
+    with watched(settings_for(models_dir)) as now:
+        (write_filter(models_dir, "2") / "m.onnx").unlink()
+        now.watch.look()
+        before, tried_at = now.loader.loads, []
+        for look in range(1, 101):
+            now.watch.look()
+            if now.loader.loads > before:
+                tried_at.append(look)
+            before = now.loader.loads
+        assert tried_at == [1, 2, 4, 8, 16, 32, 64]
+        assert now.changes("refused") == 1.0, "said once"
+
+
+def test_a_look_that_fails_is_told_and_the_next_goes_on(models_dir: Path) -> None:
+    with watched(settings_for(models_dir)) as now:
+        now.look()
+        loop = models_dir / "loop"
+        loop.symlink_to("loop")
+        write_filter(models_dir, "2")
+        now.look()
+        assert (now.version, now.changes("refused"), now.is_refused) == ("1", 1.0, True)
+        loop.unlink()
+        now.look()
+        assert (now.version, now.is_refused) == ("2", False)
+
+
+def test_folders_that_come_and_go_do_not_end_the_looking(models_dir: Path) -> None:
+    stop = threading.Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            (models_dir / "other" / "1").mkdir(parents=True)
+            shutil.rmtree(models_dir / "other")
+
+    with watched(settings_for(models_dir)) as now, ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(come_and_go)
+        ends_s = time.monotonic() + 1.0
+        try:
+            while time.monotonic() < ends_s:
+                now.watch.look()
+        finally:
+            stop.set()
+        coming.result(5.0)
+        write_filter(models_dir, "2")
+        now.look()
+        assert (now.version, now.changes("refused")) == ("2", 0.0)
+
+
+def test_hidden_folders_are_not_looked_at(models_dir: Path) -> None:
+    """As `sluice models pull` makes them: what is there is never the same twice."""
+    with watched(settings_for(models_dir)) as now:
+        hidden = models_dir / ".pull-1" / "tiny-filter"
+        hidden.mkdir(parents=True)
+        write_filter(models_dir, "2")
+        for n in range(2):
+            (hidden / str(n)).write_text("")
+            now.watch.look()
+        assert now.version == "2"
 
 
 def test_one_whose_labels_the_policy_does_not_know_is_refused(models_dir: Path) -> None:

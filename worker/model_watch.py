@@ -8,6 +8,7 @@ one goes on. Putting a newer version into the folder is the upgrade; taking it a
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -22,6 +23,9 @@ CLOSE_TIMEOUT_S = 5.0
 log = structlog.get_logger(__name__)
 
 Files = frozenset[tuple[str, int, int]]  # path, size, time of the last change in ns
+
+# Gone meanwhile, so that another look will tell; a file beside the folders; or the like of lost+found.
+_NOT_THERE = (FileNotFoundError, NotADirectoryError, PermissionError)
 
 
 class ModelWatch:
@@ -45,7 +49,9 @@ class ModelWatch:
         self._interval_s = interval_s
         self._patience_s = patience_s
         self._latest: Files | None = None
-        self._settled: Files | None = None  # what was acted on
+        self._looks_alike = 0  # how often it was seen again since
+        self._settled = False  # what is meant by it serves
+        self._refused_for = ""  # said once
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="model-watch", daemon=True)
 
@@ -58,19 +64,31 @@ class ModelWatch:
         self._thread.join(CLOSE_TIMEOUT_S)
 
     def look(self) -> None:
-        """Take up what has changed since, once it was the same in two looks: files are copied one by one."""
-        found = _files(self._folder)
+        """Take up what has changed since, once it was the same in two looks: files are copied one by one.
+
+        What was refused is tried again 1, 2, 4, 8 and so on looks later. So what failed for a passing reason
+        serves after about twice the time that the reason lasted, and a bad model is not loaded over and
+        over: 14 times in the first day, at a look every 10 s.
+        """
+        try:
+            found = _files(self._folder)
+        except OSError as error:  # of a network file system that is away, for example
+            self._latest = None
+            self._refuse(f"cannot look into {self._folder}: {error}")
+            return
         if found != self._latest:
-            self._latest = found
-        elif found != self._settled:
-            self._settled = found
-            self._take_up()
+            self._latest, self._looks_alike, self._settled, self._refused_for = found, 0, False, ""
+            return
+        self._looks_alike += 1
+        if not self._settled and self._looks_alike.bit_count() == 1:
+            self._settled = self._take_up()
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval_s):
             self.look()
 
-    def _take_up(self) -> None:
+    def _take_up(self) -> bool:
+        """False when it was refused."""
         before = self._served.current.models
         try:
             wanted = self._loader.wanted()
@@ -78,11 +96,14 @@ class ModelWatch:
             if fresh:
                 self._check_place(fresh)
                 self._change(wanted, before)
-            self._metrics.model_refused(False)
         except SluiceError as error:
             self._refuse(str(error))
+            return False
         except Exception as error:  # whatever a vendor's library thinks of the file
             self._refuse(repr(error))
+            return False
+        self._metrics.model_refused(False)
+        return True
 
     def _check_place(self, fresh: list[Wanted]) -> None:
         """A folder that was taken away is no reason to serve what ships with Sluice."""
@@ -101,6 +122,9 @@ class ModelWatch:
         log.info("models_changed", models=[each.artifact.reference for each in wanted])
 
     def _refuse(self, why: str) -> None:
+        if why == self._refused_for:
+            return
+        self._refused_for = why
         serving = [f"{each.version.name}@{each.version.version}" for each in self._served.current.models]
         log.error("model_refused", error=why, serving=serving)
         self._metrics.models_changed("refused")
@@ -108,12 +132,17 @@ class ModelWatch:
 
 
 def _files(folder: Path) -> Files:
-    """Of the versions in a folder: ``<name>/<version>/<file>``."""
+    """Of the versions in a folder: ``<name>/<version>/<file>``. Raises OSError where it cannot be read."""
     found = set()
-    for path in folder.glob("*/*/*"):
-        try:
+    for path in (file for name in _inside(folder) for version in _inside(name) for file in _inside(version)):
+        with suppress(*_NOT_THERE):
             stat = path.stat()
-        except OSError:  # gone meanwhile, or a link to nowhere: another look will tell
-            continue
-        found.add((str(path), stat.st_size, stat.st_mtime_ns))
+            found.add((str(path), stat.st_size, stat.st_mtime_ns))
     return frozenset(found)
+
+
+def _inside(folder: Path) -> list[Path]:
+    """Hidden ones are none of ours: `sluice models pull` makes and removes some all the time."""
+    with suppress(*_NOT_THERE):
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    return []
