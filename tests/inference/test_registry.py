@@ -10,8 +10,35 @@ from onnx.external_data_helper import set_external_data
 from models.spec import SPEC_FILE, file_sha256
 from tests.inference.tiny import write
 from worker.errors import ArtifactInvalid
-from worker.inference.registry import find_artifact, list_artifacts, verify
+from worker.inference.registry import find_artifact, list_artifacts, verify, version_order
 from worker.inference.session import open_session
+
+
+@pytest.mark.parametrize(
+    "oldest_first",
+    [
+        ["1.2", "1.9", "1.10"],
+        ["0.9.0", "1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-beta.2", "1.0.0-beta.11", "1.0.0-rc.1", "1.0.0"],
+        ["1.0.0-rc2", "1.0.0-rc10", "1.0.0", "1.0.1-rc1", "1.0.1"],
+        ["2026-09-30", "2026-11-02", "2026-11-24"],
+        ["v1", "v2-rc1", "v2", "v10"],
+    ],
+)
+def test_versions_by_age(oldest_first: list[str]) -> None:
+    assert sorted(reversed(oldest_first), key=version_order) == oldest_first
+
+
+def test_a_release_is_newer_than_its_candidates(tmp_path: Path) -> None:
+    for version in ("1.0.0", "1.0.0-rc1"):
+        write(tmp_path, version=version)
+    assert find_artifact("tiny-filter", tmp_path).reference == "tiny-filter@1.0.0"
+
+
+def test_a_hidden_folder_is_no_version(tmp_path: Path) -> None:
+    write(tmp_path, version="1")
+    (tmp_path / "tiny-filter" / ".2").mkdir()
+    (tmp_path / "tiny-filter" / ".2" / SPEC_FILE).write_text("half")
+    assert [a.spec.version for a in list_artifacts(tmp_path)[:1]] == ["1"]
 
 
 def test_the_newest_version_by_number(tmp_path: Path) -> None:

@@ -27,10 +27,10 @@ NAME = "tiny-filter"
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
-    """A bucket `models` with two versions of a filter below `production`."""
+    """A bucket `models` with versions of a filter below `production`."""
     folder = tmp_path_factory.mktemp("published")
     with object_store("models") as found:
-        for version in ("1.9", "1.10"):
+        for version in ("1.9", "1.10", "1.10-rc1"):
             published = write_filter(folder, version)
             (published / "README.md").write_text("# The card")
             found.upload(published, f"production/{NAME}/{version}")

@@ -16,6 +16,8 @@ from worker.errors import ArtifactInvalid
 NAME = r"[a-z0-9][a-z0-9._-]*"  # of a model or a version, where it becomes a path
 SHIPPED = Path(models.spec.__file__).parent / "artifacts"
 
+_Natural = list[tuple[int, int, str]]  # of a run of digits: 1, its number; of other text: 0, 0, the text
+
 # How ONNX writes the key that names a second file (TensorProto.external_data, a StringStringEntryProto).
 _SECOND_FILE = b"\x0a\x08location"
 
@@ -139,13 +141,23 @@ def _names(root: Path) -> list[str]:
 
 
 def _versions(root: Path, name: str) -> list[str]:
-    """Oldest first; numbers inside of a version count as numbers, so 1.10 is newer than 1.9."""
+    """Oldest first; hidden folders are no versions."""
     if not re.fullmatch(NAME, name):
         return []  # never leave ``root`` by a name such as ../..
-    return sorted((path.parent.name for path in (root / name).glob(f"*/{SPEC_FILE}")), key=version_order)
+    found = (path.parent.name for path in (root / name).glob(f"*/{SPEC_FILE}"))
+    return sorted((version for version in found if not version.startswith(".")), key=version_order)
 
 
-def version_order(version: str) -> list[tuple[int, int, str]]:
-    """To sort versions by, the newest last."""
-    parts = re.findall(r"\d+|[^\d]+", version)
+def version_order(version: str) -> tuple[_Natural, bool, _Natural]:
+    """To sort versions by, the newest last.
+
+    As in semantic versions, what has a hyphen comes before its release: 1.0.0-rc1 before 1.0.0. Numbers count
+    as numbers everywhere, so 1.10 is newer than 1.9, and rc10 than rc2.
+    """
+    release, hyphen, candidate = version.partition("-")
+    return _natural(release), not hyphen, _natural(candidate)
+
+
+def _natural(text: str) -> _Natural:
+    parts = re.findall(r"\d+|\D+", text)
     return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]
