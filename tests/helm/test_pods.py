@@ -76,7 +76,7 @@ def test_probes_ask_for_what_the_worker_serves() -> None:
 def test_the_port_follows_the_setting() -> None:
     rendered = render(BROKER, below("settings.telemetry.port", 9000))
     assert rendered.worker()["containers"][0]["ports"][0]["containerPort"] == 9000
-    (ingress,) = rendered.one("NetworkPolicy")["spec"]["ingress"]
+    (ingress,) = rendered.one("NetworkPolicy", "-sluice")["spec"]["ingress"]
     assert ingress["ports"] == [{"protocol": "TCP", "port": 9000}]
 
 
@@ -169,12 +169,46 @@ def test_without_a_gpu_there_is_no_toleration() -> None:
     assert pod["containers"][0]["image"].endswith("-cpu")
 
 
-def test_the_trainer_is_off_and_has_a_name_for_each_set_of_values() -> None:
-    def jobs(*layers: dict[str, object]) -> list[Resource]:
-        return [each for each in render(*layers).all("Job") if "-train-" in each["metadata"]["name"]]
+def trainers(*layers: dict[str, object]) -> list[Resource]:
+    return [each for each in render(*layers).all("Job") if "-train-" in each["metadata"]["name"]]
 
-    assert not jobs(BROKER)
-    (first,) = jobs(ci_values("trainer"))
-    (second,) = jobs(ci_values("trainer"), below("trainer.extraArgs", ["--force"]))
-    assert first["metadata"]["name"] != second["metadata"]["name"]
-    assert first["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+
+def run_dir(job: Resource) -> str:
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    (found,) = [each for each in container["args"] if each.startswith("--run-dir=")]
+    return str(found)
+
+
+def test_the_trainer_is_off_unless_asked_for() -> None:
+    assert not trainers(BROKER)
+    (job,) = trainers(ci_values("trainer"))
+    assert job["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "another_run"),
+    [
+        (below("trainer.extraArgs", ["--force"]), True),
+        (below("trainer.config", "name: another"), True),
+        (below("trainer.dataClaim", "others"), True),
+        (below("trainer.resources.limits.memory", "32Gi"), False),
+        (below("trainer.image.tag", "0.2.0"), False),
+        (below("securityContext.runAsUser", 1000680000), False),
+        (below("commonLabels", {"team": "t"}), False),
+    ],
+)
+def test_other_pods_are_another_job_and_find_the_checkpoints_of_the_same_run(
+    values: dict[str, object], another_run: bool
+) -> None:
+    """A job cannot be changed."""
+    (before,), (after,) = trainers(ci_values("trainer")), trainers(ci_values("trainer"), values)
+    assert before["spec"]["template"] != after["spec"]["template"]
+    assert before["metadata"]["name"] != after["metadata"]["name"]
+    assert (run_dir(before) != run_dir(after)) == another_run
+
+
+def test_a_job_that_trains_may_get_more_time() -> None:
+    (before,) = trainers(ci_values("trainer"))
+    (after,) = trainers(ci_values("trainer"), below("trainer.activeDeadlineSeconds", 400000))
+    assert before["metadata"]["name"] == after["metadata"]["name"]
+    assert before["spec"]["template"] == after["spec"]["template"]

@@ -77,19 +77,32 @@ def test_a_drain_takes_one_worker_at_a_time() -> None:
 @pytest.mark.parametrize(
     ("values", "ports"),
     [
-        ({}, [53, 443, 9092]),
-        (below("settings.kafka.bootstrap_servers", "a:9093,b:9094"), [53, 443, 9093, 9094]),
-        (below("networkPolicy.kafka.ports", [19092]), [53, 443, 19092]),
-        (below("settings.fetch.s3_endpoint_url", "http://minio:9000"), [53, 443, 9000, 9092]),
-        (below("settings.fetch.allow_http", True), [53, 80, 443, 9092]),
-        (below("secrets.cache.url.existingSecret", "cache"), [53, 443, 6379, 9092]),
+        ({}, [53, 443, 9092, 9464]),
+        (below("settings.kafka.bootstrap_servers", "a:9093,b:9094"), [53, 443, 9093, 9094, 9464]),
+        (below("settings.telemetry.port", 9000), [53, 443, 9000, 9092]),
+        (below("networkPolicy.kafka.ports", [19092]), [53, 443, 9464, 19092]),
+        (below("settings.fetch.s3_endpoint_url", "http://minio:9000"), [53, 443, 9000, 9092, 9464]),
+        (below("settings.fetch.allow_http", True), [53, 80, 443, 9092, 9464]),
+        (below("secrets.cache.url.existingSecret", "cache"), [53, 443, 6379, 9092, 9464]),
     ],
 )
 def test_workers_reach_only_what_they_need(values: dict[str, Any], ports: list[int]) -> None:
-    policy = render(BROKER, values).one("NetworkPolicy")["spec"]
+    policy = render(BROKER, values).one("NetworkPolicy", "-sluice")["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     found = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
     assert sorted(found) == ports
+
+
+@pytest.mark.parametrize("name", ["cpu", "hpa"])
+def test_a_worker_reads_the_metrics_of_all_and_of_nobody_else(name: str) -> None:
+    """`sluice top` inside of one."""
+    rendered = render(ci_values(name))
+    policy = rendered.one("NetworkPolicy", "-sluice")["spec"]
+    workers = {"podSelector": policy["podSelector"]}
+    (egress,) = [rule for rule in policy["egress"] if {"protocol": "TCP", "port": 9464} in rule["ports"]]
+    assert egress["to"] == [workers]
+    (ingress,) = policy["ingress"]
+    assert workers in ingress["from"] or {"namespaceSelector": {}} in ingress["from"]
 
 
 def test_the_pod_of_helm_test_is_no_worker_to_budgets_and_deployments() -> None:
@@ -99,4 +112,7 @@ def test_the_pod_of_helm_test_is_no_worker_to_budgets_and_deployments() -> None:
     assert (
         not rendered.one("PodDisruptionBudget")["spec"]["selector"]["matchLabels"].items() <= labels.items()
     )
-    assert rendered.one("NetworkPolicy")["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+    assert (
+        rendered.one("NetworkPolicy", "-sluice")["spec"]["podSelector"]["matchLabels"].items()
+        <= labels.items()
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +9,12 @@ import pytest
 
 from helm import generate
 from tests.helm.chart import BROKER, CHART, CI_FILES, below, ci_values, containers, read, render
-from worker.configuration import fields, is_secret, load_settings, variable_name
+from tests.helm.conftest import Start
+from worker.configuration import fields, is_secret, variable_name
 from worker.settings import Settings
 
 OPEN = {variable_name(path) for path, field in fields() if not is_secret(field)}
 SECRET = {variable_name(path) for path, field in fields() if is_secret(field)}
-
-
-@pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Load the settings as a worker would in a pod with these variables."""
-
-    def started(variables: dict[str, str]) -> Settings:
-        monkeypatch.chdir(tmp_path)
-        for name in [name for name in os.environ if name.startswith("SLUICE_")]:
-            monkeypatch.delenv(name)
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        return load_settings()
-
-    return started
 
 
 def test_what_is_generated_is_up_to_date() -> None:
@@ -50,7 +35,7 @@ def test_every_secret_can_come_from_a_secret_and_nothing_else() -> None:
     assert named == SECRET | {variable_name(path) for path in generate.MAY_BE_SECRET}
 
 
-def test_the_chart_s_defaults_are_the_worker_s(start: Any) -> None:
+def test_the_chart_s_defaults_are_the_worker_s(start: Start) -> None:
     expected = Settings.model_construct().model_dump()
     expected["kafka"]["bootstrap_servers"] = "kafka:9092"
     expected["worker"]["state_dir"] = Path("/tmp/state")
@@ -59,7 +44,7 @@ def test_the_chart_s_defaults_are_the_worker_s(start: Any) -> None:
 
 
 @pytest.mark.parametrize("file", CI_FILES, ids=lambda file: file.stem)
-def test_a_worker_takes_the_variables_of_every_shape(file: Path, start: Any) -> None:
+def test_a_worker_takes_the_variables_of_every_shape(file: Path, start: Start) -> None:
     rendered = render(read(file))
     for pool in rendered.pools():
         assert start(rendered.variables(pool))
