@@ -48,10 +48,20 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Installation:
-    """Where artifacts go, and whether one that is worse than what it replaces may."""
+    """Where artifacts go, and whether one may replace its own version or one that is better."""
 
     artifacts: Path
     force: bool = False
+
+    def place(self, config: TrainConfig) -> Path:
+        """``<artifacts>/<name>/<version>``. Raises GateClosed where that is installed, unless forced."""
+        place = self.artifacts / config.name / config.version
+        if place.exists() and not self.force:
+            raise GateClosed(
+                f"{config.name} {config.version} is installed already, in {place}: raise `version` in the "
+                f"configuration, or replace it by --force"
+            )
+        return place
 
 
 def write_artifact(
@@ -61,10 +71,12 @@ def write_artifact(
     installation: Installation,
     log: Callable[[str], None],
 ) -> Path:
-    """Write to ``<artifacts>/<name>/<version>``, replacing what is there. Returns that folder.
+    """Write to ``installation.place(config)``. Returns that folder.
 
-    Raises GateClosed, and writes nothing, when INT8 loses too much or the version before was better.
+    Raises GateClosed, and writes nothing, when INT8 loses too much, the version before was better, or this
+    one is installed already.
     """
+    place = installation.place(config)
     evaluation = evidence.evaluation
     replaced = replaced_by(config.name, installation.artifacts)
     unmeasured = _spec(config, evaluation, shipped)
@@ -75,7 +87,6 @@ def write_artifact(
     check_gates(config, evaluation, speeds, replaced, installation.force, log)
     own = tuple(speed for speed in speeds if speed.variant not in old)
     spec = with_providers(unmeasured, own)
-    place = installation.artifacts / config.name / config.version
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".writing-") as folder:
         fresh = Path(folder) / config.version

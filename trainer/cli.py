@@ -45,7 +45,9 @@ def main() -> None:
     help="Folder for logs, checkpoints and finished folds; a run that was cut off goes on from it.",
 )
 @click.option(
-    "--force", is_flag=True, help="Install a model that is worse or slower than the version it replaces."
+    "--force",
+    is_flag=True,
+    help="Install a model that is worse or slower than the version it replaces, or of the same version.",
 )
 def train(
     config_file: Path,

@@ -83,6 +83,7 @@ def train(
     In ``kept`` logs, checkpoints and finished networks are kept: called again with it, a run goes on.
     """
     refuse_unserved(config)
+    installation.place(config)  # here, so that a version that is there is told before hours of training
     if not leads():
         log = _silent
     videos = VideoSet.read(config, cache)

@@ -127,6 +127,17 @@ def test_an_embedding_of_a_network_that_cannot_have_one_is_refused_at_once(
     assert not (tmp_path / "cache").exists()
 
 
+def test_a_version_that_is_installed_is_refused_at_once(data: Path, tmp_path: Path) -> None:
+    place = tmp_path / "artifacts" / "tiny-filter" / "0.0.1"
+    place.mkdir(parents=True)
+    code, output = run(tmp_path, tiny(data))
+    assert code == 1
+    assert f"tiny-filter 0.0.1 is installed already, in {place}: raise `version` in the" in output
+    assert not (tmp_path / "cache").exists()
+    code, output = run(tmp_path, tiny(tmp_path / "nowhere"), "--force")
+    assert (code, "nowhere/manifest.csv" in output) == (1, True)  # it goes on to the data
+
+
 def test_training_data_that_is_not_there_is_named(tmp_path: Path) -> None:
     code, output = run(tmp_path, tiny(tmp_path / "nowhere"))
     assert code == 1
