@@ -75,7 +75,13 @@ def test_custom_resources_fit_their_definitions() -> None:
         ci_values("gpu"),
         below("monitoring", {"podMonitor": {"enabled": False}, "serviceMonitor": {"enabled": True}}),
     )
-    rendered = [render(ci_values("gpu")), render(everything), render(BROKER, OPTIONS["from nothing"])]
+    shapes = (
+        ci_values("gpu"),
+        ci_values("certificates"),
+        everything,
+        merged(BROKER, OPTIONS["from nothing"]),
+    )
+    rendered = [render(values) for values in shapes]
     kinds = set()
     for resource in (each for some in rendered for each in some.resources):
         if resource["apiVersion"] not in schemas.OF_KUBERNETES:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.helm.chart import BROKER, below, ci_values, render
+from tests.helm import process
+from tests.helm.chart import BROKER, CHART, below, ci_values, merged, render
 
 KEDA = below("worker.autoscaling.type", "keda")
+
+
+def owner(manager: str, *fields: str) -> dict[str, Any]:
+    """An entry of `managedFields`."""
+    return {"manager": manager, "fieldsV1": {"f:spec": {field: {} for field in fields}}}
+
+
+def deployment(replicas: int, *owners: dict[str, Any]) -> dict[str, Any]:
+    """As the cluster has it."""
+    return {"metadata": {"managedFields": list(owners)}, "spec": {"replicas": replicas}}
 
 
 def test_replicas_are_left_to_the_autoscaler() -> None:
@@ -17,6 +31,34 @@ def test_replicas_are_left_to_the_autoscaler() -> None:
         assert (
             "replicas" not in render(BROKER, below("worker.autoscaling.type", kind)).one("Deployment")["spec"]
         )
+
+
+SCALE = {"subresource": "scale"}
+
+
+@pytest.mark.parametrize(
+    ("live", "replicas"),
+    [
+        ({}, None),  # not installed yet, or rendered without a cluster
+        (deployment(8, owner("helm", "f:replicas", "f:template")), 8),
+        (deployment(8, owner("helm", "f:template")), None),
+        (deployment(8, owner("helm", "f:template"), owner("kubectl", "f:replicas") | SCALE), None),
+        (deployment(8, owner("kube-controller-manager", "f:replicas") | SCALE), None),
+        (deployment(8, owner("helm", "f:replicas"), owner("keda", "f:replicas") | SCALE), 8),
+        (deployment(0, owner("helm", "f:replicas")), 2),  # an HPA does not begin at 0
+    ],
+)
+def test_turning_autoscaling_on_takes_no_worker_away(
+    live: dict[str, Any], replicas: int | None, tmp_path: Path
+) -> None:
+    """What Helm applied once and leaves out becomes 1, unless somebody else owns it by then."""
+    chart = Path(shutil.copytree(CHART, tmp_path / "helm"))
+    (chart / "templates" / "probe.yaml").write_text(
+        '{{ dict "live" .Values.global "least" 2 | include "sluice.keptReplicas" | default "null" }}'
+    )
+    texts = process.render(chart, merged(BROKER, {"global": live}), "r", "moderation")
+    (found,) = [yaml.safe_load(text) for name, text in texts.items() if name.endswith("probe.yaml")]
+    assert found == replicas
 
 
 def test_keda_asks_for_the_lag_of_the_pool_s_group() -> None:
@@ -64,6 +106,39 @@ def test_keda_takes_user_and_password_from_the_worker() -> None:
     for each in authentication["spec"]["env"]:
         assert each["name"] in known
         assert each["containerName"] == container["name"]
+
+
+def test_keda_takes_certificates_from_their_secret_and_the_key_s_password_from_the_worker() -> None:
+    rendered = render(ci_values("certificates"))
+    spec = rendered.one("TriggerAuthentication")["spec"]
+    assert {each["parameter"]: each["key"] for each in spec["secretTargetRef"]} == {
+        "ca": "ca.crt",
+        "cert": "tls.crt",
+        "key": "tls.key",
+    }
+    (password,) = spec["env"]
+    assert password["parameter"] == "keyPassword"
+    assert password["name"] in {each["name"] for each in rendered.worker()["containers"][0]["env"]}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        below("settings.kafka.security_protocol", "SSL"),
+        {
+            "settings": {"kafka": {"security_protocol": "SSL"}},
+            "kafkaTls": {"existingSecret": "certificates", "caKey": ""},
+        },
+    ],
+    ids=["nothing", "authorities of the system", "a Secret of which nothing is used"],
+)
+def test_keda_gets_no_authentication_where_there_is_none(values: dict[str, Any]) -> None:
+    rendered = render(BROKER, KEDA, values)
+    (trigger,) = rendered.one("ScaledObject")["spec"]["triggers"]
+    assert "authenticationRef" not in trigger
+    assert not rendered.all("TriggerAuthentication")
+    assert (trigger["metadata"].get("tls") == "enable") == bool(values)
 
 
 def test_a_drain_takes_one_worker_at_a_time() -> None:
