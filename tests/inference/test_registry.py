@@ -25,7 +25,7 @@ from worker.inference.session import open_session
     ],
 )
 def test_versions_by_age(oldest_first: list[str]) -> None:
-    assert sorted(reversed(oldest_first), key=version_order) == oldest_first
+    assert sorted(oldest_first, key=version_order, reverse=True) == oldest_first[::-1]
 
 
 def test_a_release_is_newer_than_its_candidates(tmp_path: Path) -> None:

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from pydantic import SecretStr
 
+from worker.errors import SettingsError
 from worker.settings import KafkaSettings
 from worker.stream import options
 
@@ -22,17 +31,69 @@ def test_plaintext_needs_no_credentials() -> None:
     }
 
 
-def test_sasl_over_tls_has_credentials_and_certificates() -> None:
+@pytest.fixture(scope="module")
+def pems(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ca.pem, cert.pem with key.pem, and other.pem, the key of another certificate."""
+    folder = tmp_path_factory.mktemp("pems")
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(folder / "ca.pem")
+    ours, others = ca.issue_cert("ours"), ca.issue_cert("others")
+    ours.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    ours.private_key_pem.write_to_path(folder / "key.pem")
+    others.private_key_pem.write_to_path(folder / "other.pem")
+    locked = load_pem_private_key(ours.private_key_pem.bytes(), None).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
+    )
+    (folder / "locked.pem").write_bytes(locked)
+    (folder / "words.pem").write_text("not a certificate")
+    return folder
+
+
+def test_sasl_over_tls_has_credentials_and_certificates(pems: Path) -> None:
     settings = KafkaSettings(
         security_protocol="SASL_SSL",
         sasl_username="sluice",
         sasl_password=SecretStr("secret"),
-        ssl_ca_file=Path("/ca.pem"),
+        ssl_ca_file=pems / "ca.pem",
     )
     given = options.connection(settings)
     assert given["sasl_mechanism"] == "SCRAM-SHA-512"
     assert (given["sasl_plain_username"], given["sasl_plain_password"]) == ("sluice", "secret")
-    assert (given["ssl_cafile"], given["ssl_certfile"], given["ssl_password"]) == ("/ca.pem", None, None)
+    assert given["ssl_cafile"] == str(pems / "ca.pem")
+    assert (given["ssl_certfile"], given["ssl_keyfile"], given["ssl_password"]) == (None, None, None)
+
+
+@pytest.mark.parametrize(("key", "password"), [("key.pem", ""), ("locked.pem", "secret")])
+def test_a_certificate_of_ones_own(pems: Path, key: str, password: str) -> None:
+    settings = KafkaSettings(
+        security_protocol="SSL",
+        ssl_cert_file=pems / "cert.pem",
+        ssl_key_file=pems / key,
+        ssl_key_password=SecretStr(password),
+    )
+    given = options.connection(settings)
+    assert given["ssl_certfile"] == str(pems / "cert.pem")
+    assert (given["ssl_keyfile"], given["ssl_password"]) == (str(pems / key), password or None)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"ssl_ca_file": "none.pem"}, r"kafka.ssl_ca_file \S+/none.pem: .*: No such file"),
+        ({"ssl_ca_file": "."}, r"kafka.ssl_ca_file \S+: .*: Is a directory"),
+        ({"ssl_ca_file": "words.pem"}, r"kafka.ssl_ca_file \S+/words.pem: expected PEM"),
+        ({"ssl_cert_file": "none.pem", "ssl_key_file": "key.pem"}, r"kafka.ssl_cert_file \S+/none.pem: "),
+        ({"ssl_cert_file": "cert.pem", "ssl_key_file": "none.pem"}, r"kafka.ssl_key_file \S+/none.pem: "),
+        ({"ssl_cert_file": "cert.pem", "ssl_key_file": "other.pem"}, r", its ssl_key_file \S+/other.pem and"),
+        ({"ssl_cert_file": "cert.pem", "ssl_key_file": "locked.pem"}, "/locked.pem and password: expected"),
+    ],
+)
+def test_a_file_of_tls_that_cannot_be_used_is_a_wrong_setting(
+    pems: Path, files: dict[str, str], message: str
+) -> None:
+    given: dict[str, Any] = {name: pems / file for name, file in files.items()}
+    with pytest.raises(SettingsError, match=message):
+        options.connection(KafkaSettings(security_protocol="SSL", **given))
 
 
 @pytest.mark.parametrize(("session_s", "heartbeat_ms"), [(2.0, 666), (6.0, 2_000), (45.0, 3_000)])

@@ -1,10 +1,17 @@
-"""Our settings in the client's words. Pure: foreign names and foreign units stop here."""
+"""Our settings in the client's words: foreign names and foreign units stop here.
+
+Pure but for the files of TLS. The client reads them at each connection, and what is
+wrong with them looks as if the broker did not answer; so they are tried before.
+"""
 
 from __future__ import annotations
 
+import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from worker.errors import SettingsError
 from worker.settings import KafkaSettings
 
 RECONNECT_BACKOFF_MAX_MS = 1_000  # the client's own default is half a minute
@@ -15,6 +22,7 @@ FIRST_TRANSACTION_MS = 60_000  # the broker may have to make its topic of transa
 
 
 def connection(settings: KafkaSettings) -> dict[str, Any]:
+    """Raises SettingsError for a file of TLS that cannot be read, or is not what it should be."""
     options: dict[str, Any] = {
         "bootstrap_servers": [server.strip() for server in settings.bootstrap_servers.split(",")],
         "client_id": f"sluice-{settings.group_id}",
@@ -30,12 +38,7 @@ def connection(settings: KafkaSettings) -> dict[str, Any]:
             "sasl_plain_password": settings.sasl_password.get_secret_value(),
         }
     if settings.security_protocol.endswith("SSL"):
-        options |= {
-            "ssl_cafile": _path(settings.ssl_ca_file),
-            "ssl_certfile": _path(settings.ssl_cert_file),
-            "ssl_keyfile": _path(settings.ssl_key_file),
-            "ssl_password": settings.ssl_key_password.get_secret_value() or None,
-        }
+        options |= _tls(settings)
     return options
 
 
@@ -87,6 +90,36 @@ def transacting(settings: KafkaSettings) -> dict[str, Any]:
 
 def ms(seconds: float) -> int:
     return round(seconds * 1000)
+
+
+def _tls(settings: KafkaSettings) -> dict[str, Any]:
+    ca, certificate, key = settings.ssl_ca_file, settings.ssl_cert_file, settings.ssl_key_file
+    password = settings.ssl_key_password.get_secret_value()
+    for name, path in (("ssl_ca_file", ca), ("ssl_cert_file", certificate), ("ssl_key_file", key)):
+        if path is not None:
+            _expect(f"kafka.{name} {path}", path.read_bytes)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if ca is not None:
+        _expect(f"kafka.ssl_ca_file {ca}", lambda: context.load_verify_locations(ca))
+    if certificate is not None:
+        # A password of no characters: without any, OpenSSL asks for that of an encrypted key at the terminal.
+        _expect(
+            f"kafka.ssl_cert_file {certificate}, its ssl_key_file {key or certificate} and password",
+            lambda: context.load_cert_chain(certificate, key, password),
+        )
+    return {
+        "ssl_cafile": _path(ca),
+        "ssl_certfile": _path(certificate),
+        "ssl_keyfile": _path(key),
+        "ssl_password": password or None,
+    }
+
+
+def _expect(what: str, look: Callable[[], object]) -> None:
+    try:
+        look()
+    except OSError as error:  # errors of OpenSSL are some, too
+        raise SettingsError(f"{what}: expected PEM that can be used: {error.strerror}") from error
 
 
 def _path(path: Path | None) -> str | None:
