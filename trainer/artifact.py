@@ -12,17 +12,18 @@ from typing import Any
 
 from models.architectures import registry
 from models.spec import Embedding, Label, ModelSpec, write_spec
-from trainer.card import card
+from trainer.card import card, learnt_from
 from trainer.config import TrainConfig
 from trainer.evaluation.beside import beside
 from trainer.evaluation.elsewhere import ELSEWHERE_FILE, Elsewhere
 from trainer.evaluation.held_out import CARD_FILE, HELD_OUT_FILE, METRICS_FILE, HeldOut
 from trainer.evaluation.judge import Evaluation
+from trainer.evaluation.speeds import Speed
 from trainer.export import GateClosed, embedding_size
 from trainer.gates import Replaced, accuracy_loss, int8_loss, replaced_by, slowness
 from trainer.prune import pruned_arguments
 from trainer.quantize import Agreement
-from trainer.speed import Speed, measure
+from trainer.speed import measure
 from trainer.variants import REFERENCE, UNMEASURED, Files, described, with_providers
 
 
@@ -151,8 +152,8 @@ def _spec(config: TrainConfig, evaluation: Evaluation, shipped: Shipped) -> Mode
         aggregation=config.aggregation,
         fusion_weight=config.fusion_weight,
         variants=described(shipped.files),
-        trained_on=f"{config.data.note or config.data.manifest}; weights refitted on all of it, "
-        f"figures and calibration from held-out folds by source",
+        trained_on=f"{learnt_from(config)}; weights refitted on all of it, figures and calibration from "
+        f"held-out folds by source",
     )
 
 

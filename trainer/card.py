@@ -7,11 +7,12 @@ from pathlib import Path
 
 from models.spec import ModelSpec
 from trainer.config import TrainConfig
+from trainer.evaluation.bands import Choice
 from trainer.evaluation.beside import Beside
 from trainer.evaluation.elsewhere import Elsewhere
-from trainer.evaluation.judge import Evaluation, Judged
+from trainer.evaluation.judge import Evaluation, Figures, Judged
+from trainer.evaluation.speeds import Speed
 from trainer.metrics import Difference
-from trainer.speed import Speed
 
 STARTS = {
     "": "random weights",
@@ -29,17 +30,24 @@ def card(
     speeds: Sequence[Speed],
     others: Sequence[Elsewhere] = (),
     baselines: Sequence[Beside] = (),
+    cascade: Choice | None = None,
+    verdict: str = "",
 ) -> str:
+    """Of the first label: ``baselines``; ``cascade``, the band as chosen with an escalation model, and the
+    ``verdict`` on the two together.
+    """
+    first = evaluation.labels[0]
+    band = _chosen(config, first, cascade, verdict) if cascade else _band(first)
     parts = (
         f"# {spec.name} {spec.version}\n\n{config.summary}",
         _what(config, spec),
         *(
-            _figures(config, label, () if place else baselines)
+            _figures(config, label, () if place else baselines, _band(label) if place else band)
             for place, label in enumerate(evaluation.labels)
         ),
         *([_elsewhere(others)] if others else []),
         _speed(speeds),
-        _limits(),
+        _limits(first.figures),
     )
     return "\n\n".join(parts) + "\n"
 
@@ -52,14 +60,30 @@ def _what(config: TrainConfig, spec: ModelSpec) -> str:
     return (
         f"Role: {spec.role}. Network: `{spec.architecture}`, started from {init}. "
         f"Input: clips of {size}{sound}.\n\n"
-        f"Trained on: {config.data.note or config.data.manifest}. {_how(config)} "
+        f"Trained on: {learnt_from(config)}. {_how(config)} "
         f"The data is not part of this repository; `metrics.json` holds the whole configuration."
     )
 
 
+def learnt_from(config: TrainConfig) -> str:
+    """Every set, those beside the main one with their weights."""
+    main = config.data.note or config.data.manifest.as_posix()
+    further = [
+        f"{each.note or each.manifest.as_posix()} (weight {each.weight:g})" for each in config.data.also
+    ]
+    return "; beside it ".join([main, "; ".join(further)] if further else [main])
+
+
 def _how(config: TrainConfig) -> str:
-    fit = config.fit
+    """In the order of ``trainer.learn``."""
+    fit, distil, prune, aware_epochs = config.fit, config.distil, config.prune, config.quantise.aware_epochs
     said = []
+    if distil.teachers:
+        names = ", ".join(teacher.stem for teacher in distil.teachers)
+        said.append(
+            f"It learnt from what other networks ({names}), trained on the same videos, say of each video: "
+            f"that weighs {distil.soft:.0%} of a lesson, the label the rest."
+        )
     if fit.probe_views:
         said.append(
             f"The last layer is a logistic regression on {fit.probe_views} random clips of each video, its "
@@ -68,17 +92,24 @@ def _how(config: TrainConfig) -> str:
     if fit.epochs:
         rest = min(fit.head_epochs, fit.epochs) if config.init else 0
         resting = f", in {rest} of which the pretrained weights rest" if rest else ""
-        said.append(f"Then gradient descent for {fit.epochs} epochs{resting}.")
-    elif config.init:
+        descent = "Then gradient descent" if fit.probe_views else "Gradient descent"
+        said.append(f"{descent} for {fit.epochs} epochs{resting}.")
+    elif not (prune.share or aware_epochs):
         said.append(
-            "Nothing else learns: pretrained weights stay as they were, parts without any (here the temporal "
-            "convolutions) as they were drawn."
+            "Nothing else learns: pretrained weights stay as they were, parts without any as they were drawn."
         )
+    if prune.share:
+        said.append(
+            f"Then about {prune.share:.0%} of the channels inside of blocks were cut, and the rest trained "
+            f"for {prune.epochs} epochs."
+        )
+    if aware_epochs:
+        said.append(f"Then {aware_epochs} epochs with INT8's rounding simulated.")
     return " ".join(said)
 
 
-def _figures(config: TrainConfig, label: Judged, baselines: Sequence[Beside]) -> str:
-    """``baselines``: of this label."""
+def _figures(config: TrainConfig, label: Judged, baselines: Sequence[Beside], band: str) -> str:
+    """``baselines``: of this label. ``band``: a paragraph on it."""
     found = label.figures
     spread = ", ".join(f"{value:.1%}" for value in found.accuracy_by_fold.values())
     rows = "".join(
@@ -109,7 +140,7 @@ pooled over the folds.
 Expected calibration error: {found.calibration_error_before:.3f} before calibration, \
 {found.calibration_error_after:.3f} after.
 {"".join(_compared(line) for line in baselines)}
-{_band(config, label)}
+{band}
 
 {config.notes}""".rstrip()
 
@@ -133,14 +164,28 @@ def _gained(difference: Difference) -> str:
     )
 
 
-def _band(config: TrainConfig, label: Judged) -> str:
+def _band(label: Judged) -> str:
     low, high = label.band
+    found = label.figures
     return (
         f"Threshold {label.threshold:.2f} and uncertainty band [{low:.3f}, {high:.3f}) on calibrated "
         f"probability, chosen on the held-out scores of all folds together:\n"
-        f"{config.calibrate.missed:.0%} of positive videos lie below the band and "
-        f"{config.calibrate.false_alarms:.0%} of negative ones above it. "
-        f"{label.figures.band_share:.0%} of the videos lie inside."
+        f"{found.band_missed:.0%} of positive videos lie below the band and "
+        f"{found.band_false_alarms:.0%} of negative ones above it. "
+        f"{found.band_share:.0%} of the videos lie inside."
+    )
+
+
+def _chosen(config: TrainConfig, label: Judged, choice: Choice, verdict: str) -> str:
+    low, high = label.band
+    wanted = config.calibrate
+    met = "Both are met" if choice.met else "Both cannot be met, and recall wins over cost"
+    return (
+        f"Threshold {label.threshold:.2f} and uncertainty band [{low:.3f}, {high:.3f}) on calibrated "
+        f"probability, chosen for the cascade on the held-out scores of all folds together:\nat most "
+        f"{wanted.recall_lost:.1%} of recall lost to the escalation model on every clip, at no more than "
+        f"{wanted.cost:.0%} of its cost. {met}: {choice.recall_lost:+.1%} lost at {choice.cost:.0%} of the "
+        f"cost. {verdict}"
     )
 
 
@@ -152,13 +197,20 @@ def _elsewhere(others: Sequence[Elsewhere]) -> str:
     )
     return f"""## Footage from elsewhere
 
-Sets that were learnt from beside the one above. A fold of each was left out of every network, by source; here
+Sets that were learnt from beside the one above. A fold of them was left out of every network, by source; here
 is what the networks say of it at the threshold. They are no measure of quality on these sets, but of false
 alarms where nobody filmed what the model was made for.
 
 | set | label | false alarms | found |
 |---|---|---|---|
-{rows}"""
+{rows}{"".join(_left_out(each) for each in others if each.left_out)}"""
+
+
+def _left_out(found: Elsewhere) -> str:
+    return (
+        f"\n\nOf {found.set}, {found.left_out} more videos do not count for {found.label}: the network that "
+        "scored them had learnt from others of their source."
+    )
 
 
 def _part(share: float | None, of: int) -> str:
@@ -180,10 +232,10 @@ Milliseconds a clip, one clip at a time, on the machine that trained (its other 
 {rows}"""
 
 
-def _limits() -> str:
-    return """## Limits
+def _limits(found: Figures) -> str:
+    return f"""## Limits
 
-A few hundred clips from a few dozen cameras: figures on other footage will differ, most likely for the worse.
+{found.videos} videos of {found.sources} sources: figures on other footage will differ, mostly for the worse.
 The probabilities hold at the training set's prevalence; a policy states production's and they are corrected.
 Use the model to order and to escalate, not as the only ground for a decision about a person."""
 

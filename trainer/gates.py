@@ -16,7 +16,7 @@ from models.spec import ModelSpec
 from trainer.config import Gate
 from trainer.evaluation.held_out import METRICS_FILE
 from trainer.evaluation.judge import Evaluation
-from trainer.speed import Speed
+from trainer.evaluation.speeds import Speed
 from worker.errors import ArtifactInvalid
 from worker.inference.registry import find_artifact
 

@@ -30,7 +30,7 @@ from trainer.data.rolls import ClipCache
 from trainer.data.split import Split
 from trainer.distill import teachers_of
 from trainer.embedding import refuse_without_head
-from trainer.evaluation.elsewhere import Elsewhere, elsewhere
+from trainer.evaluation.elsewhere import elsewhere
 from trainer.evaluation.held_out import HeldOut
 from trainer.evaluation.judge import Evaluation, evaluate
 from trainer.export import Feed, GateClosed, check_parity, export_onnx, feed, onnx_logits
@@ -120,7 +120,8 @@ def train(
         held_out, aside = _held_out(videos, splits, trained)
         evaluation = evaluate(config, held_out)
         log(evaluation.summary())
-        evidence = Evidence(held_out, aside, evaluation, _elsewhere(videos, aside, evaluation))
+        others = elsewhere(aside, evaluation, config.aggregation)
+        evidence = Evidence(held_out, aside, evaluation, others)
         some = np.random.default_rng(config.fit.seed).permutation(len(videos.examples))[:AGREEMENT_VIDEOS]
         feeds = [feed(videos.video(int(index))) for index in some]
         shipped = _shipped(config, evaluation, trained[-1], feeds, log)
@@ -234,24 +235,14 @@ def _held_out(
 def _as_held_out(
     videos: VideoSet, members: Sequence[int], scored: Mapping[int, tuple[str, Logits, Logits]]
 ) -> HeldOut:
-    root = videos.config.data.root
+    data = videos.config.data
     return HeldOut(
         labels=tuple(target.name for target in videos.config.labels),
-        paths=tuple(videos.examples[i].name(root) for i in members),
+        paths=tuple(videos.examples[i].name(data.root) for i in members),
         groups=tuple(videos.examples[i].group for i in members),
         folds=tuple(scored[i][0] for i in members),
         targets=videos.targets[list(members)],
         scores=tuple(scored[i][1] for i in members),
         int8_scores=tuple(scored[i][2] for i in members),
+        sets=tuple(data.also[videos.sets[i] - 1].manifest.as_posix() for i in members if videos.sets[i]),
     )
-
-
-def _elsewhere(videos: VideoSet, aside: HeldOut, evaluation: Evaluation) -> tuple[Elsewhere, ...]:
-    config = videos.config
-    root = config.data.root
-    names = {
-        example.name(root): config.data.also[number - 1].manifest.as_posix()
-        for example, number in zip(videos.examples, videos.sets.tolist(), strict=True)
-        if number
-    }
-    return elsewhere(aside, [names[path] for path in aside.paths], evaluation, config.aggregation)

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
+from trainer.evaluation.speeds import Speed
 from trainer.export import CPU_PROVIDERS, Feed, session
 
 RUNS = 30
 WARM_UP = 3  # the first runs compile
-
-
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """One clip at a time; the least is the figure that other work on the machine disturbs least."""
-
-    variant: str
-    provider: str
-    threads: int
-    median_ms_per_clip: float
-    least_ms_per_clip: float
 
 
 def measure(files: Mapping[str, Path], threads: int = 2) -> tuple[Speed, ...]:

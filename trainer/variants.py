@@ -15,11 +15,11 @@ from typing import Literal
 
 from models.spec import ModelSpec, Variant, file_sha256
 from trainer.config import Quantise
+from trainer.evaluation.speeds import Speed
 from trainer.export import Feed
 from trainer.half import to_half
 from trainer.lower import CannotLower, lower
 from trainer.quantize import quantise
-from trainer.speed import Speed
 
 Precision = Literal["fp32", "fp16", "int8"]
 

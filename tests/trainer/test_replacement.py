@@ -11,9 +11,9 @@ from trainer.artifact import check_gates
 from trainer.calibrate import Calibration
 from trainer.config import Gate, TrainConfig
 from trainer.evaluation.judge import Evaluation, Figures, Judged
+from trainer.evaluation.speeds import Speed
 from trainer.export import GateClosed
 from trainer.gates import Replaced, accuracy_loss, int8_loss, replaced_by, slowness
-from trainer.speed import Speed
 
 MANIFEST = Path("set/manifest.csv")
 

@@ -13,6 +13,7 @@ from models.spec import read_spec
 from tests.synthesis import Pixels, Video, moving_square
 from trainer.cli import train
 from trainer.config import ConfigError, TrainConfig, read_config
+from trainer.evaluation.held_out import read_held_out
 from trainer.fit.schedule import learning_rate_factor
 
 CONFIGS = Path(__file__).resolve().parents[2] / "trainer" / "configs"
@@ -92,6 +93,8 @@ def test_one_command_makes_an_artifact(data: Path, tmp_path: Path) -> None:
     assert "are not scored on them" in card
     assert "| chance | 50.0% |" in card
     assert sorted(file.name for file in folder.parent.iterdir()) == ["0.0.1"]
+    assert set(read_held_out(folder / "elsewhere.json").sets) == {"further.csv"}
+    assert "further.csv (weight 0.5)" in spec.trained_on
 
 
 @pytest.mark.slow

@@ -8,8 +8,9 @@ import pytest
 from tests.inference.tiny import spec
 from tests.trainer.small import batch, network
 from trainer.config import Quantise
+from trainer.evaluation.speeds import Speed
 from trainer.export import export_onnx, feed
-from trainer.speed import Speed, measure, measure_on, one_clip
+from trainer.speed import measure, measure_on, one_clip
 from trainer.variants import Files, described, export_variants, with_providers
 
 

@@ -143,7 +143,7 @@ def cascade_of(
     ms_per_clip: tuple[float, float],
     label: str,
 ) -> Cascade:
-    """From the INT8 networks' logits, which is what a CPU serves; a fold is calibrated on the others.
+    """From the INT8 networks' logits, which is what a CPU serves, read by a calibration as it ships.
 
     ``ms_per_clip``: of filter and escalation. Raises HeldOutError unless both scored the same clips.
     """
@@ -158,12 +158,15 @@ def cascade_of(
 
 
 def calibrated(held_out: HeldOut, logits: Sequence[Logits], label: str) -> tuple[Vector, ...]:
-    """For each video its clips' probabilities, calibrated on the folds that the video is not in."""
+    """For each video its clips' probabilities, calibrated on the folds that the video is not in.
+
+    An artifact has one calibration for all of its forms, fitted to the FP32 scores; so have these ``logits``.
+    """
     column = held_out.labels.index(label)
-    own = [np.asarray(clips[:, column], np.float64) for clips in logits]
+    reference = [np.asarray(clips[:, column], np.float64) for clips in held_out.scores]
     truth = np.asarray(held_out.targets[:, column], np.float64)
-    calibrations: list[Calibration] = cross_fitted(np.asarray(held_out.folds), truth, own)
-    return tuple(each(clips) for each, clips in zip(calibrations, own, strict=True))
+    calibrations: list[Calibration] = cross_fitted(np.asarray(held_out.folds), truth, reference)
+    return tuple(each(clips[:, column]) for each, clips in zip(calibrations, logits, strict=True))
 
 
 def only(spec: ModelSpec, label: str) -> ModelSpec:

@@ -1,12 +1,12 @@
 """What the network says of footage from elsewhere: of the further sets, held out as the main set is.
 
 Not a measure of how good it is on them, but of how often it raises a false alarm where nobody filmed what it
-was made for.
+was made for. A video counts where its source stands in one fold: of another, the networks learnt from it.
+Runs put a source aside as a whole; files of before may hold some that stand in two folds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,31 +29,40 @@ class Elsewhere:
     flagged: float | None  # share of the negatives; None: there are none
     positives: int
     found: float | None  # share of the positives
+    left_out: int = 0  # videos that do not count
 
 
-def elsewhere(
-    held_out: HeldOut, sets: Sequence[str], evaluation: Evaluation, aggregation: Aggregation
-) -> tuple[Elsewhere, ...]:
-    """``sets``: the name of each video's set."""
+def elsewhere(aside: HeldOut, evaluation: Evaluation, aggregation: Aggregation) -> tuple[Elsewhere, ...]:
+    """``aside``: scores of the further sets."""
     found = []
+    unseen = _unseen(aside)
     for column, label in enumerate(evaluation.labels):
-        truth = held_out.targets[:, column]
-        seen = _reported(held_out, column, label.calibration, label.threshold, aggregation)
-        for name in sorted(set(sets)):
-            here = np.array([each == name for each in sets])
-            negatives, positives = here & (truth == 0), here & (truth == 1)
-            if negatives.any() or positives.any():
+        truth = aside.targets[:, column]
+        reported = _reported(aside, column, label.calibration, label.threshold, aggregation)
+        for name in sorted(set(aside.sets)):
+            here = np.array([each == name for each in aside.sets]) & ~np.isnan(truth)
+            negatives, positives = here & unseen & (truth == 0), here & unseen & (truth == 1)
+            if here.any():
                 found.append(
                     Elsewhere(
                         name,
                         label.name,
                         int(negatives.sum()),
-                        _share(seen[negatives]),
+                        _share(reported[negatives]),
                         int(positives.sum()),
-                        _share(seen[positives]),
+                        _share(reported[positives]),
+                        int((here & ~unseen).sum()),
                     )
                 )
     return tuple(found)
+
+
+def _unseen(aside: HeldOut) -> np.ndarray:
+    """(videos,) bool: the network that scored the video had not learnt from its source."""
+    folds: dict[str, set[str]] = {}
+    for group, fold in zip(aside.groups, aside.folds, strict=True):
+        folds.setdefault(group, set()).add(fold)
+    return np.array([len(folds[group]) == 1 for group in aside.groups], bool)
 
 
 def _reported(

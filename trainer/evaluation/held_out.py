@@ -4,7 +4,8 @@
 
     {"path": "a.mp4", "group": "a", "fold": "0", "truth": [1], "fp32": [[0.5], [1.2]], "int8": [[0.5], [1.3]]}
 
-``fp32`` and ``int8``: for each clip the logit of each label.
+``fp32`` and ``int8``: for each clip the logit of each label. A line of ``elsewhere.json``, which is of the
+further sets, also has the video's manifest: ``"set": "further.csv"``.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class HeldOut:
     targets: npt.NDArray[np.float32] = field(repr=False)  # (videos, L)
     scores: tuple[Logits, ...] = field(repr=False)  # each (N, L)
     int8_scores: tuple[Logits, ...] = field(repr=False)  # the same by the quantised networks
+    sets: tuple[str, ...] = ()  # the manifest of each video of a further set; none for the main set's
 
     def write(self, file: Path) -> None:
         """Sorted by path, a line a video, so that two versions can be compared by ``diff``."""
@@ -58,11 +60,13 @@ class HeldOut:
             self.targets[list(rows)],
             tuple(self.scores[i] for i in rows),
             tuple(self.int8_scores[i] for i in rows),
+            tuple(self.sets[i] for i in rows) if self.sets else (),
         )
 
     def _row(self, index: int) -> dict[str, Any]:
         return {
             "path": self.paths[index],
+            **({"set": self.sets[index]} if self.sets else {}),
             "group": self.groups[index],
             "fold": self.folds[index],
             "truth": [None if np.isnan(value) else int(value) for value in self.targets[index]],
@@ -85,6 +89,7 @@ def read_held_out(file: Path) -> HeldOut:
             np.array([row["truth"] for row in rows], np.float32).reshape(len(rows), len(labels)),
             _columns(rows, "fp32", len(labels)),
             _columns(rows, "int8", len(labels)),
+            tuple(str(row["set"]) for row in rows if "set" in row),
         )
     except FileNotFoundError as error:
         raise HeldOutError(
@@ -97,7 +102,7 @@ def read_held_out(file: Path) -> HeldOut:
 def matched(first: HeldOut, second: HeldOut) -> HeldOut:
     """``second`` in the order of ``first``.
 
-    Raises HeldOutError unless both are of the same videos, in the same folds.
+    Raises HeldOutError unless both are of the same videos, in the same folds, and know the first label.
     """
     place = {path: index for index, path in enumerate(second.paths)}
     different = set(first.paths) ^ set(place)
@@ -113,8 +118,11 @@ def matched(first: HeldOut, second: HeldOut) -> HeldOut:
                 f"{path} is in fold {fold!r} of one model and {other!r} of the other: figures of the two "
                 "together need the same folds"
             )
-    if not np.array_equal(first.targets[:, 0], same.targets[:, same.labels.index(first.labels[0])]):
-        raise HeldOutError(f"the two models were judged by different truths of {first.labels[0]!r}")
+    label = first.labels[0]
+    if label not in same.labels:
+        raise HeldOutError(f"there are no scores of {label!r}, only of {', '.join(map(repr, same.labels))}")
+    if not np.array_equal(first.targets[:, 0], same.targets[:, same.labels.index(label)]):
+        raise HeldOutError(f"the two models were judged by different truths of {label!r}")
     return same
 
 

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from models.spec import Aggregation
+from models.spec import Aggregation, Label, ModelSpec
 from trainer.calibrate import Calibration, band, fit_calibration
 from trainer.config import TrainConfig
 from trainer.evaluation.held_out import HeldOut
@@ -56,6 +56,8 @@ class Figures:
     int8_accuracy: float
     int8_auc: float
     band_share: float  # videos inside the band
+    band_missed: float  # positives below it
+    band_false_alarms: float  # negatives above it
 
 
 @dataclass(frozen=True)
@@ -86,24 +88,38 @@ class Evaluation:
         )
 
 
-def evaluate(config: TrainConfig, held_out: HeldOut) -> Evaluation:
+def evaluate(config: TrainConfig, held_out: HeldOut, served: ModelSpec | None = None) -> Evaluation:
+    """``served``: has calibration, threshold and band; without it they are chosen here."""
+    ready = {label.name: label for label in served.labels} if served else {}
     return Evaluation(
-        tuple(_judged(config, held_out, index, target.name) for index, target in enumerate(config.labels))
+        tuple(
+            _judged(config, held_out, index, target.name, ready.get(target.name))
+            for index, target in enumerate(config.labels)
+        )
     )
 
 
-def _judged(config: TrainConfig, held_out: HeldOut, label: int, name: str) -> Judged:
+def _judged(config: TrainConfig, held_out: HeldOut, label: int, name: str, ready: Label | None) -> Judged:
     truth = np.asarray(held_out.targets[:, label], np.float64)
     logits, int8_logits = (
         [np.asarray(scores[:, label], np.float64) for scores in videos]
         for videos in (held_out.scores, held_out.int8_scores)
     )
-    calibration = fit_calibration(logits, truth.tolist())
+    threshold = ready.threshold if ready else THRESHOLD
+    calibration = (
+        Calibration(ready.temperature, ready.bias) if ready else fit_calibration(logits, truth.tolist())
+    )
     probabilities = _read(logits, [calibration] * len(logits), config.aggregation)
-    edges = band(truth, probabilities, config.calibrate.missed, config.calibrate.false_alarms, THRESHOLD)
-    figures = _figures(config, held_out, truth, logits, int8_logits)
-    inside = float(np.mean((probabilities >= edges[0]) & (probabilities < edges[1])))
-    return Judged(name, calibration, THRESHOLD, edges, float(truth.mean()), figures(inside))
+    wanted = config.calibrate
+    low, high = (
+        ready.band if ready else band(truth, probabilities, wanted.missed, wanted.false_alarms, threshold)
+    )
+    figures = _figures(config, held_out, truth, logits, int8_logits)(
+        band_share=float(np.mean((probabilities >= low) & (probabilities < high))),
+        band_missed=float(np.mean(probabilities[truth == 1] < low)),
+        band_false_alarms=float(np.mean(probabilities[truth == 0] >= high)),
+    )
+    return Judged(name, calibration, threshold, (low, high), float(truth.mean()), figures)
 
 
 def _figures(
@@ -113,7 +129,7 @@ def _figures(
     logits: Sequence[Vector],
     int8_logits: Sequence[Vector],
 ) -> partial[Figures]:
-    """All but the band's share. Each fold is calibrated on the other folds."""
+    """All but the band's shares. Each fold is calibrated on the other folds."""
     folds, groups = np.asarray(held_out.folds), held_out.groups
     calibrations = cross_fitted(folds, truth, logits)
     scores = _read(logits, calibrations, config.aggregation)

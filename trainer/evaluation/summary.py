@@ -23,10 +23,11 @@ from trainer.evaluation.held_out import (
     read_held_out,
 )
 from trainer.evaluation.judge import RECALL_AT_1, RECALL_AT_5, Judged, evaluate, video_scores
+from trainer.evaluation.speeds import Speed
 from trainer.metrics import Difference, Vector, accuracy, average_precision, interval, paired, roc_auc
 
 HEAVY = "escalation on every clip"
-NOT_JUSTIFIED = "The cascade is not justified on this data"
+NOT_ESTABLISHED = "A gain by the cascade is not established on this data"
 
 Range = tuple[float, float]
 FIGURES: dict[str, Callable[[Vector, Vector], float]] = {"AUC": roc_auc, "accuracy": accuracy}
@@ -37,12 +38,12 @@ class Served:
     """What serving needs to know of an installed model, and how fast it was."""
 
     spec: ModelSpec
-    speed: tuple[dict[str, Any], ...]
+    speed: tuple[Speed, ...]
 
     @property
     def ms_per_clip(self) -> float:
         """Of the fastest form measured on a CPU; nan where none was."""
-        return float(min((each["median_ms_per_clip"] for each in self.speed), default=float("nan")))
+        return float(min((each.median_ms_per_clip for each in self.speed), default=float("nan")))
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,11 @@ class Summary:
 
 def served_at(folder: Path) -> Served:
     """Raises HeldOutError naming what is missing."""
-    return Served(read_spec(folder), tuple(_metrics_of(folder).get("speed", ())))
+    try:
+        speeds = tuple(Speed(**each) for each in _metrics_of(folder).get("speed", ()))
+    except TypeError as error:
+        raise HeldOutError(f"{folder / METRICS_FILE}: speed: {error}") from error
+    return Served(read_spec(folder), speeds)
 
 
 def read_artifact(folder: Path) -> Artifact:
@@ -295,7 +300,7 @@ def _with_verdict(together: Together, comparisons: Sequence[Comparison]) -> Toge
         for each in comparisons
         if each.of in ("cascade", HEAVY) and (each.less, each.figure) == ("filter alone", "AUC")
     }
-    opening = "The cascade beats the filter alone" if gained["cascade"].is_positive else NOT_JUSTIFIED
+    opening = "The cascade beats the filter alone" if gained["cascade"].is_positive else NOT_ESTABLISHED
     verdict = (
         f"{opening}: its AUC less that of the filter alone is {_told(gained['cascade'])}, "
         f"with the escalation on every clip {_told(gained[HEAVY])}."

@@ -1,12 +1,15 @@
 """Two models as one system: by tables, and against serving's rule."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tests.cascade.examples import spec
 from tests.trainer.evaluation.examples import LABEL, held_out
+from trainer.calibrate import fit_calibration
 from trainer.evaluation.bands import Target, all_bands, choose, cross_fitted_run
-from trainer.evaluation.cascade import Cascade, Stage, cascade_of
+from trainer.evaluation.cascade import Cascade, Stage, calibrated, cascade_of
 from trainer.evaluation.held_out import HeldOutError
 
 BAND = (0.3, 0.8)
@@ -113,3 +116,16 @@ def test_a_fold_is_judged_by_the_band_of_the_others() -> None:
         own = folds == fold
         band = choose(two, runs, heavy, truth, target, np.flatnonzero(~own)).band
         assert found.probabilities[own] == pytest.approx(by_band[band].probabilities[own])
+
+
+def test_int8_is_read_by_the_calibration_that_ships() -> None:
+    """That of the FP32 scores, though the INT8 ones lie higher here and would get another."""
+    scores = held_out(3.0, seed=1)
+    scores = replace(scores, int8_scores=tuple(clips + 1.0 for clips in scores.scores))
+    found = calibrated(scores, scores.int8_scores, LABEL)
+    truth = scores.targets[:, 0].tolist()
+    for index, fold in enumerate(scores.folds):
+        others = [i for i, other in enumerate(scores.folds) if other != fold]
+        logits = [np.asarray(scores.scores[i][:, 0], np.float64) for i in others]
+        fitted = fit_calibration(logits, [truth[i] for i in others])
+        assert found[index] == pytest.approx(fitted(scores.int8_scores[index][:, 0]))

@@ -48,6 +48,8 @@ def test_what_cannot_be_compared_is_refused() -> None:
         matched(made, replace(made, folds=("x", *made.folds[1:])))
     with pytest.raises(HeldOutError, match="different truths"):
         matched(made, replace(made, targets=1 - made.targets))
+    with pytest.raises(HeldOutError, match="no scores of 'violence', only of 'gun', 'knife'"):
+        matched(made, replace(made, labels=("gun", "knife"), targets=np.hstack([made.targets] * 2)))
 
 
 def test_a_file_that_is_missing_or_something_else(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from models.spec import Label
 from tests.inference import tiny
 from tests.synthesis import Video
 from trainer.evaluation.cli import evaluate
+from trainer.evaluation.speeds import Speed
 
 SHADES = {"dark": (10, 30, 40, 235), "bright": (200, 220, 240, 245)}  # 235: dark by name, a false alarm
 
@@ -45,8 +47,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def artifact(folder: Path, role: str, ms: float) -> Path:
     written = tiny.write(folder, role=role, labels=labels())
-    speed = {"variant": "fp32", "provider": "cpu", "threads": 2, "median_ms_per_clip": ms}
-    (written / "metrics.json").write_text(json.dumps({"speed": [speed]}))
+    speed = Speed("fp32", "cpu", 2, median_ms_per_clip=ms, least_ms_per_clip=ms)
+    (written / "metrics.json").write_text(json.dumps({"speed": [asdict(speed)]}))
     return written
 
 

@@ -1,6 +1,7 @@
 """``sluice evaluate`` on artifacts made up: what it writes, and what it refuses."""
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from models.spec import read_spec, write_spec
 from tests.cascade.examples import spec
 from tests.trainer.evaluation.examples import LABEL, held_out
 from trainer.evaluation.cli import evaluate
-from trainer.evaluation.summary import NOT_JUSTIFIED
+from trainer.evaluation.speeds import Speed
+from trainer.evaluation.summary import NOT_ESTABLISHED
 
 
 def artifact(folder: Path, role: str, noise: float, seed: int, ms: float) -> Path:
@@ -25,11 +27,10 @@ def artifact(folder: Path, role: str, noise: float, seed: int, ms: float) -> Pat
         "video": {"frames": 8, "frame_rate_hz": 4, "height": 16, "width": 16},
         "architecture": {"name": "r2plus1d"},
     }
-    speed = {"variant": "int8", "provider": "cpu", "threads": 2, "median_ms_per_clip": ms}
-    metrics = {"config": config, "labels": [{"name": LABEL, "band": [0.3, 0.8]}], "speed": [speed]}
+    speed = Speed("int8", "cpu", 2, median_ms_per_clip=ms, least_ms_per_clip=ms)
+    metrics = {"config": config, "labels": [{"name": LABEL, "band": [0.3, 0.8]}], "speed": [asdict(speed)]}
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    card = "# Model\n\nThreshold 0.50 and uncertainty band [0.300, 0.800):\nas it was.\n\n## Speed\n"
-    (folder / "README.md").write_text(card)
+    (folder / "README.md").write_text("as it was\n")
     held_out(noise, seed).write(folder / "held_out.json")
     return folder
 
@@ -68,18 +69,37 @@ def test_two_models_and_a_baseline(tmp_path: Path) -> None:
     assert list(band) == found["cascade"]["choice"]["band"]
     assert json.loads((light / "metrics.json").read_text())["labels"][0]["band"] == list(band)
     told = (light / "README.md").read_text()
-    assert f"\n\nUncertainty band [{band[0]:.3f}, {band[1]:.3f}) on calibrated probability" in told
-    assert told.startswith("# Model\n\n")
-    assert told.endswith("of the cost.\n\n## Speed\n")
+    assert f"\n\nThreshold 0.50 and uncertainty band [{band[0]:.3f}, {band[1]:.3f}) on calibrated" in told
     assert "as it was" not in told
+    assert found["cascade"]["verdict"] in told
+    assert (heavy / "README.md").read_text() == "as it was\n"
+
+
+def test_cards_are_computed_anew(tmp_path: Path) -> None:
+    light = artifact(tmp_path / "light", "filter", 3.0, 1, 2.0)
+    further = replace(held_out(3.0, 5, videos=4), folds=("0", "1", "1", "1"), sets=("m.csv",) * 4)
+    replace(further, groups=("two", "two", "a", "b")).write(light / "elsewhere.json")
+    before = read_spec(light)
+    code, said = run("--filter", light, "--out", tmp_path / "report", "--write-cards")
+    assert code == 0, said
+    told, metrics = (light / "README.md").read_text(), json.loads((light / "metrics.json").read_text())
+    assert read_spec(light) == before
+    (label,) = metrics["labels"]
+    assert (label["band"], label["calibration"]) == ([0.3, 0.8], {"temperature": 1.0, "bias": 0.0})
+    assert label["figures"]["videos"] == 60
+    assert metrics["elsewhere"][0]["left_out"] == 2
+    assert "Of m.csv, 2 more videos do not count for violence" in told
+    assert "band [0.300, 0.800) on calibrated" in told
+    assert f"{label['figures']['band_missed']:.0%} of positive videos lie below the band" in told
+    assert "| int8 | cpu | 2 | 2.0 | 2.0 |" in told
 
 
 def test_a_cascade_that_gains_nothing_is_called_that(tmp_path: Path) -> None:
     light = artifact(tmp_path / "light", "filter", 3.0, 1, 2.0)
     heavy = artifact(tmp_path / "heavy", "escalation", 3.0, 2, 10.0)
     code, said = run("--filter", light, "--escalation", heavy, "--out", tmp_path / "report")
-    assert (code, said.startswith(NOT_JUSTIFIED)) == (0, True)
-    assert NOT_JUSTIFIED in (tmp_path / "report" / "report.html").read_text()
+    assert (code, said.startswith(NOT_ESTABLISHED)) == (0, True)
+    assert NOT_ESTABLISHED in (tmp_path / "report" / "report.html").read_text()
 
 
 def test_one_model_alone(tmp_path: Path) -> None:
