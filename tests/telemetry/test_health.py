@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import parts
 from worker.errors import SettingsError
 from worker.telemetry.health import Check, HealthServer
 from worker.telemetry.metrics import Metrics
@@ -108,8 +109,47 @@ def test_a_silent_client_neither_blocks_the_others_nor_the_shutdown(server: Heal
 
 
 def test_a_port_that_is_taken_is_an_error_at_start(server: HealthServer) -> None:
-    with pytest.raises(SettingsError, match=f"telemetry.port {server.port}: cannot listen there: .*in use"):
+    with pytest.raises(SettingsError, match=f"telemetry.port {server.port}: cannot .*in use; set .*PORT"):
         HealthServer("127.0.0.1", server.port, metrics=lambda: b"", live={}, ready={})
+
+
+def require_ipv6() -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        parts.miss("IPv6", f"nobody can listen at ::1 here: {error.strerror}")
+
+
+@pytest.mark.parametrize(
+    ("host", "asked"),
+    [
+        ("127.0.0.1", ["127.0.0.1"]),
+        ("localhost", ["localhost"]),
+        ("0.0.0.0", ["127.0.0.1"]),
+        ("", ["127.0.0.1"]),
+        ("::1", ["::1"]),
+        ("::", ["::1", "127.0.0.1"]),
+    ],
+)
+def test_addresses_of_both_kinds(host: str, asked: list[str]) -> None:
+    if ":" in host:
+        require_ipv6()
+    server = HealthServer(host, 0, metrics=lambda: b"", live={}, ready={})
+    server.start()
+    try:
+        for address in asked:
+            with socket.create_connection((address, server.port), timeout=5.0) as client:
+                client.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+                assert client.recv(100).startswith(b"HTTP/1.0 200")
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_a_host_that_is_not_here_is_not_blamed_on_the_port(host: str) -> None:
+    with pytest.raises(SettingsError, match=f"telemetry.host '{host}'.*: cannot listen there: ") as raised:
+        HealthServer(host, 0, metrics=lambda: b"", live={}, ready={})
+    assert "free port" not in str(raised.value)
 
 
 def test_a_server_that_never_started_can_be_closed() -> None:

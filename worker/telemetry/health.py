@@ -6,7 +6,9 @@ so they must return at once and only look.
 
 from __future__ import annotations
 
+import errno
 import json
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -35,12 +37,12 @@ class HealthServer:
         handler = type("Handler", (_Handler,), {"metrics": staticmethod(metrics)})
         handler.checks = {"/livez": dict(live), "/readyz": dict(ready)}  # type: ignore[attr-defined]
         try:
-            self._server = _Server((host, port), handler)
+            self._server = _Server(host, port, handler)
         except OSError as error:
-            raise SettingsError(
-                f"telemetry.host {host!r}, telemetry.port {port}: cannot listen there: {error.strerror}; "
-                "set SLUICE_TELEMETRY__PORT to a free port, or to 0 for any"
-            ) from error
+            why = f"telemetry.host {host!r}, telemetry.port {port}: cannot listen there: {error.strerror}"
+            if error.errno == errno.EADDRINUSE:
+                why += "; set SLUICE_TELEMETRY__PORT to a free port, or to 0 for any"
+            raise SettingsError(why) from error
         self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
 
     @property
@@ -75,6 +77,16 @@ def _ask(check: Check) -> str | None:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False  # a silent client must not hold up the shutdown
+
+    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        """``host``: an address of IPv4 or IPv6, or a name, whose IPv4 address is preferred.
+
+        `::` takes IPv4 as well, unless the system says otherwise.
+        """
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        families = [family for family, *_ in found]
+        self.address_family = socket.AF_INET if socket.AF_INET in families else families[0]
+        super().__init__((host, port), handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no news."""
