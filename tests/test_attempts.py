@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.brokers import wait_for
 from tests.contracts.cache_examples import redis_cache
@@ -197,6 +198,21 @@ def test_the_innocent_beside_the_guilty_go_free(restart: Restart) -> None:
 def test_without_anywhere_to_count_nothing_is_quarantined() -> None:
     for _ in range(5):
         killed_at(Attempts(NoCounts(), "g", limit=1), PLACE)
+
+
+def test_a_folder_that_is_away_quarantines_nobody_and_is_told_once(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    counts = FileCounts(folder)
+    worker = Attempts(counts, "g", limit=1)
+    with structlog.testing.capture_logs() as logs:
+        with worker.attempt(PLACE):
+            folder.rename(tmp_path / "moved")
+            folder.write_text("what is here is no folder")
+        for _ in range(3):
+            killed_at(worker, OTHER)
+            counts.add("x", 5)
+        assert counts.begin("x") == 0
+    assert [entry["event"] for entry in logs] == ["attempts_are_not_counted"]
 
 
 def test_a_server_that_is_away_quarantines_nobody(cache: RedisCache) -> None:

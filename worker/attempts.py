@@ -15,7 +15,7 @@ import hashlib
 import math
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 
 class Counts(Protocol):
-    """Numbers by name that outlive the process. Thread-safe; a server that is away counts as 0."""
+    """Numbers by name that outlive the process. Thread-safe; a store that is away counts as 0."""
 
     def begin(self, name: str) -> int:
         """Returns the number; where it was 0, it is 1 from now on."""
@@ -168,30 +168,43 @@ class SharedCounts:
 class FileCounts:
     """Without a server: a file for each upload, whose length is the number. Implements Counts.
 
-    A restarted worker knows; another one counts for itself.
+    A restarted worker knows; another one counts for itself. A disk that is full or away is told once.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._is_told = False
         folder.mkdir(parents=True, exist_ok=True)
 
     def begin(self, name: str) -> int:
-        file = self._file(name)
-        before = file.stat().st_size if file.exists() else 0
+        before = 0
+        with self._tolerant():
+            file = self._file(name)
+            before = file.stat().st_size if file.exists() else 0
         if before == 0:
             self.add(name, 1)
         return before
 
     def add(self, name: str, number: int) -> None:
-        with self._file(name).open("ab") as file:
-            length = max(0, file.tell() + number)
-            file.truncate(length)
-        if length == 0:
-            self.forget(name)
+        with self._tolerant():
+            with self._file(name).open("ab") as file:
+                length = max(0, file.tell() + number)
+                file.truncate(length)
+            if length == 0:
+                self.forget(name)
 
     def forget(self, name: str) -> None:
-        with suppress(FileNotFoundError):
-            self._file(name).unlink()
+        with self._tolerant():
+            self._file(name).unlink(missing_ok=True)
+
+    @contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if not self._is_told:
+                self._is_told = True
+                log.error("attempts_are_not_counted", error=str(error), remedy="put worker.state_dir right")
 
     def _file(self, name: str) -> Path:
         return self._folder / hashlib.sha256(name.encode()).hexdigest()
