@@ -66,11 +66,6 @@ release's settings with the pool's. Every template of a pool begins with it.
 {{- default (printf "%dMi" (add 64 (div (add $bytes 1048575) 1048576))) .scratch.sizeLimit -}}
 {{- end -}}
 
-{{- define "sluice.shmSize" -}}
-{{- $bytes := mul (int64 .settings.decode.processes) (int64 .settings.decode.memory_bytes) -}}
-{{- default (printf "%dMi" (div (add $bytes 1048575) 1048576)) .shm.sizeLimit -}}
-{{- end -}}
-
 {{/* CPUs of a request such as 2, "1.5" or 500m, rounded up. */}}
 {{- define "sluice.wholeCpus" -}}
 {{- $text := toString . -}}
@@ -79,4 +74,17 @@ release's settings with the pool's. Every template of a pool begins with it.
 {{- else -}}
 {{ ceil (float64 $text) | int }}
 {{- end -}}
+{{- end -}}
+
+{{/* Bytes of a quantity such as 4Gi, 1.5G or 4294967296. */}}
+{{- define "sluice.bytes" -}}
+{{- $units := dict "" 1.0 "m" 1e-3 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 -}}
+{{- $text := toString . -}}
+{{- $unit := regexFind "[a-zA-Z]*$" $text -}}
+{{ mulf (trimSuffix $unit $text | float64) (get $units $unit) }}
+{{- end -}}
+
+{{/* Bytes that a worker may take: what it was measured to (docs/capacity.md), and all its decoders at their limit. */}}
+{{- define "sluice.mostMemory" -}}
+{{ addf 900e6 (mulf 2 .settings.decode.processes .settings.decode.memory_bytes) }}
 {{- end -}}

@@ -106,10 +106,40 @@ def test_a_start_may_take_as_long_as_the_values_say() -> None:
 
 def test_room_follows_from_the_settings() -> None:
     settings = below("settings", {"worker": {"concurrency": 4}, "fetch": {"max_bytes": GiB}})
-    pod = render(BROKER, settings, below("settings.decode", {"processes": 6, "memory_bytes": GiB})).worker()
-    volumes = {volume["name"]: volume.get("emptyDir") for volume in pod["volumes"]}
-    assert volumes["scratch"] == {"sizeLimit": "4160Mi"}
-    assert volumes["shm"] == {"medium": "Memory", "sizeLimit": "6144Mi"}
+    volumes = {each["name"]: each.get("emptyDir") for each in render(BROKER, settings).worker()["volumes"]}
+    assert volumes == {"scratch": {"sizeLimit": "4160Mi"}}
+
+
+@pytest.mark.parametrize(
+    ("limit", "processes", "is_told"),
+    [
+        ("4Gi", 2, False),
+        ("3Gi", 2, True),
+        ("2.2Gi", 1, True),
+        ("2300Mi", 1, True),
+        ("2700M", 1, False),
+        ("4.0G", 2, True),
+        (4200000000, 2, False),
+        ("4100000000", 2, True),
+        ("12Gi", 8, True),
+        ("1Ti", 8, False),
+        ("4200000000000m", 2, False),
+        ("4100000000000m", 2, True),
+    ],
+)
+def test_a_memory_limit_that_the_decoders_may_exceed_is_told(
+    limit: object, processes: int, is_told: bool
+) -> None:
+    """900 MB, and twice as many decoders as processes, of 805306368 bytes each."""
+    values = below("worker.resources.limits.memory", limit)
+    notes = render(BROKER, values, below("settings.decode.processes", processes)).notes
+    assert ("ends the worker and not just a decoder" in notes) == is_told
+    assert (f"is below the {0.9 + 2 * processes * 0.805306368:.1f} GB" in notes) == is_told
+
+
+@SHAPES
+def test_no_example_has_too_little_memory(file: Path) -> None:
+    assert "memory limit" not in render(read(file)).notes
 
 
 def test_pods_are_replaced_when_what_they_read_changes() -> None:
