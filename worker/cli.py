@@ -13,6 +13,7 @@ import click
 
 from worker import __version__
 from worker.commands.filters import filters, require_filter
+from worker.commands.health import health
 from worker.commands.pull import pull
 from worker.commands.shadow import shadow
 from worker.commands.top import top
@@ -264,6 +265,7 @@ def requeue(broker: str | None, dry_run: bool, everything: bool, **wanted: Any) 
     sys.exit(1 if requeue_uploads(_stream_settings(broker), VerdictFilter(**wanted), dry_run=dry_run) else 0)
 
 
+cli.add_command(health)
 cli.add_command(shadow)
 cli.add_command(top)
 cli.add_command(topics)
