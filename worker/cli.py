@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from worker import __version__
-from worker.commands.filters import filters, require_filter
+from worker.commands.filters import filters, require_filter, settings_at
 from worker.commands.health import health
 from worker.commands.pull import pull
 from worker.commands.shadow import shadow
@@ -99,7 +99,7 @@ def demo(media: Path | None, keep: bool) -> None:
 
 @cli.command()
 @click.argument("uploads", nargs=-1, required=True, metavar="FILE|URI...")
-@click.option("--broker", help="host:port; default: the settings.")
+@filters("broker")
 @click.option("--topic", help="Default: the settings' uploads topic.")
 @click.option("--policy", help="Name of the policy to judge by.")
 @click.option("--tenant", default="")
@@ -111,12 +111,12 @@ def publish(uploads: tuple[str, ...], broker: str | None, topic: str | None, **e
     """Publish files (inside the record) or URIs (s3://, https://, file://) as uploads."""
     from worker.commands.publish import publish_uploads
 
-    for upload_id in publish_uploads(_stream_settings(broker, uploads_topic=topic), uploads, **event):
+    for upload_id in publish_uploads(settings_at(broker, uploads_topic=topic).kafka, uploads, **event):
         click.echo(upload_id)
 
 
 @cli.command()
-@click.option("--broker", help="host:port; default: the settings.")
+@filters("broker")
 @click.option("--topic", help="Default: the settings' verdicts topic.")
 @click.option("--from-beginning", is_flag=True, help="Show what is already there as well.")
 @click.option("--json", "as_json", is_flag=True, help="One verdict a line, as it is on the wire.")
@@ -125,7 +125,7 @@ def watch(broker: str | None, topic: str | None, from_beginning: bool, as_json: 
     from worker.commands.watch import watch_verdicts
 
     watch_verdicts(
-        _stream_settings(broker, verdicts_topic=topic), from_beginning=from_beginning, as_json=as_json
+        settings_at(broker, verdicts_topic=topic).kafka, from_beginning=from_beginning, as_json=as_json
     )
 
 
@@ -202,7 +202,7 @@ def dlq_list(broker: str | None, settled: bool, as_json: bool, **wanted: Any) ->
     """List open letters: PARTITION/OFFSET, time, state, reason, source, message."""
     from worker.commands.dlq import LetterFilter, list_letters
 
-    list_letters(_stream_settings(broker), LetterFilter(**wanted), settled=settled, as_json=as_json)
+    list_letters(settings_at(broker).kafka, LetterFilter(**wanted), settled=settled, as_json=as_json)
 
 
 @dlq.command("show")
@@ -212,7 +212,7 @@ def dlq_show(broker: str | None, places: tuple[str, ...]) -> None:
     """Print letters whole, as JSON: headers, and the beginning of the value."""
     from worker.commands.dlq import show_letters
 
-    show_letters(_stream_settings(broker), places)
+    show_letters(settings_at(broker).kafka, places)
 
 
 @dlq.command("redrive")
@@ -226,7 +226,7 @@ def dlq_redrive(broker: str | None, dry_run: bool, everything: bool, **wanted: A
     from worker.commands.dlq import LetterFilter, redrive_letters
 
     require_filter(everything, **wanted)
-    sys.exit(1 if redrive_letters(_stream_settings(broker), LetterFilter(**wanted), dry_run=dry_run) else 0)
+    sys.exit(1 if redrive_letters(settings_at(broker).kafka, LetterFilter(**wanted), dry_run=dry_run) else 0)
 
 
 @dlq.command("drop")
@@ -241,7 +241,7 @@ def dlq_drop(broker: str | None, dry_run: bool, everything: bool, **wanted: Any)
     from worker.commands.dlq import LetterFilter, drop_letters
 
     require_filter(everything, **wanted)
-    drop_letters(_stream_settings(broker), LetterFilter(**wanted), dry_run=dry_run)
+    drop_letters(settings_at(broker).kafka, LetterFilter(**wanted), dry_run=dry_run)
 
 
 @cli.command()
@@ -262,7 +262,7 @@ def requeue(broker: str | None, dry_run: bool, everything: bool, **wanted: Any) 
     from worker.commands.requeue import VerdictFilter, requeue_uploads
 
     require_filter(everything, **wanted)
-    sys.exit(1 if requeue_uploads(_stream_settings(broker), VerdictFilter(**wanted), dry_run=dry_run) else 0)
+    sys.exit(1 if requeue_uploads(settings_at(broker).kafka, VerdictFilter(**wanted), dry_run=dry_run) else 0)
 
 
 cli.add_command(health)
@@ -373,13 +373,6 @@ def list_models() -> None:
 
 
 models.add_command(pull)
-
-
-def _stream_settings(broker: str | None, **topics: str | None) -> Any:
-    """The Kafka settings, with what the command line says put above them."""
-    settings = load_settings().kafka
-    given = {"bootstrap_servers": broker, **topics}
-    return settings.model_copy(update={name: value for name, value in given.items() if value})
 
 
 def main() -> None:

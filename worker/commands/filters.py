@@ -60,9 +60,10 @@ def filters(*names: str) -> Callable[[Command], Command]:
     return decorate
 
 
-def settings_at(broker: str | None) -> Settings:
-    """The settings, with the brokers of the option ``--broker`` put above them."""
-    return load_settings(**({"kafka": {"bootstrap_servers": broker}} if broker else {}))
+def settings_at(broker: str | None, **kafka: str | None) -> Settings:
+    """The settings, with the brokers of the option ``--broker`` and others of ``kafka`` put above them."""
+    given = {name: value for name, value in {"bootstrap_servers": broker, **kafka}.items() if value}
+    return load_settings(kafka=given) if given else load_settings()
 
 
 def require_filter(everything: bool, **given: Any) -> None:
