@@ -162,8 +162,8 @@ def test_predict_gives_up_at_the_deadline(make: Make) -> None:
 
 
 def test_submit_blocks_while_the_queue_is_full(make: Make) -> None:
-    gate = Gate()
-    engine = make(gate, queue_clips=4)
+    gate, heard = Gate(), Heard()
+    engine = make(gate, queue_clips=4, events=heard)
     running = engine.submit(Inputs(clips(0)), soon())
     assert gate.entered.wait(5.0)
     filling = engine.submit(Inputs(clips(1, 2, 3)), soon())
@@ -172,7 +172,7 @@ def test_submit_blocks_while_the_queue_is_full(make: Make) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(engine.predict, Inputs(clips(4, 5)), soon())
         time.sleep(0.05)
-        assert engine.queued_clips == 3
+        assert heard.depths[-1] == 3
         gate.opened.set()
         np.testing.assert_array_equal(waiting.result(5.0).probabilities, expected(4, 5))
     running.result(5.0)

@@ -128,11 +128,6 @@ class Engine:
         """Why the engine cannot serve, for health; None while it can."""
         return self._broken
 
-    @property
-    def queued_clips(self) -> int:
-        with self._changed:
-            return self._depth()
-
     def expected_s(self, clips: int, deadline: Deadline, patience_s: float = 0.0) -> float:
         """How long a request would take behind what is due before it, as fast as runs were lately.
 
@@ -167,7 +162,10 @@ class Engine:
         return request.future
 
     def predict(self, inputs: Inputs, deadline: Deadline, patience_s: float = 0.0) -> Answer:
-        """``submit`` and wait for the answer. A caller that gives up frees its place in the queue."""
+        """``submit`` and wait for the answer.
+
+        The clips of a caller that gives up leave the queue when the next batch is planned, and are not run.
+        """
         future = self.submit(inputs, deadline, patience_s)
         try:
             return future.result(deadline.remaining_s)
