@@ -37,7 +37,10 @@ def main() -> None:
 @click.option(
     "--jobs", type=click.IntRange(1), default=2, show_default=True, help="Folds trained side by side."
 )
-@click.option("--init", help="Weights to start from, instead of the configuration's: a name or a file.")
+@click.option(
+    "--init",
+    help="Weights to start from, instead of the configuration's: a name or a file, with {fold} one a fold.",
+)
 @click.option(
     "--run-dir",
     "kept",

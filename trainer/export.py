@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +83,7 @@ def fastest_provider() -> str:
     return next(name for name in CPU_PROVIDERS.values() if name in ort.get_available_providers())
 
 
-def onnx_logits(path: Path, feeds: Sequence[Feed]) -> list[npt.NDArray[np.float32]]:
+def onnx_logits(path: Path, feeds: Iterable[Feed]) -> list[npt.NDArray[np.float32]]:
     """(N, L) for each feed, by the provider that serves; of a network with exits, the last one's."""
     outputs = _outputs(path, feeds, fastest_provider())
     return [logits if logits.ndim == 2 else logits[:, -1] for logits in outputs]
@@ -103,7 +103,7 @@ def onnx_embeddings(path: Path, feeds: Sequence[Feed]) -> list[npt.NDArray[np.fl
 
 
 def _outputs(
-    path: Path, feeds: Sequence[Feed], provider: str = REFERENCE_PROVIDER, output: str = OUTPUT
+    path: Path, feeds: Iterable[Feed], provider: str = REFERENCE_PROVIDER, output: str = OUTPUT
 ) -> list[npt.NDArray[np.float32]]:
     runner = session(path, provider)
     return [np.asarray(runner.run([output], dict(each))[0], np.float32) for each in feeds]

@@ -21,9 +21,9 @@ from torch import nn
 from models.architectures.motion import LinearHead
 from trainer.config import Fit, TrainConfig
 from trainer.data.dataset import VideoSet
+from trainer.data.split import Split
 from trainer.distill import Distilled, Lessons, lessons, soft_targets
-from trainer.fit import Objective, Progress, Start, fit, objective_of, start_of
-from trainer.probe import probe
+from trainer.fit import Objective, Progress, Start, fit, objective_of, of_fold, start_of
 from trainer.prune import cut, importance
 from trainer.qat import rounding
 
@@ -35,14 +35,19 @@ class Learner:
     """What every step of one network shares. ``folder`` keeps what was trained, for a run that goes on."""
 
     videos: VideoSet
-    chosen: Sequence[int]
+    split: Split
     seed: int
     progress: Progress
     folder: Path | None = None
 
     def network(self) -> nn.Module:
+        """Learnt from ``split.train``. Raises ValueError if it would start from what it must not know."""
+        return replace(self, videos=of_fold(self.videos, self.split))._learnt()
+
+    def _learnt(self) -> nn.Module:
         config = self.videos.config
-        taught = lessons(self.videos, self.chosen, self._teacher) if config.distil.teachers else None
+        chosen = self.split.train
+        taught = lessons(self.videos, chosen, self._teacher) if config.distil.teachers else None
         network = self._trained(taught)
         objective = self._objective(network, taught)
         if config.prune.share:
@@ -50,7 +55,7 @@ class Learner:
             batches = (
                 batch
                 for _ in range(JUDGING_EPOCHS)
-                for batch in self.videos.training_batches(self.chosen, randoms)
+                for batch in self.videos.training_batches(chosen, randoms)
             )
             matters = importance(network, batches, objective_of(config.fit))
             cut(network, config.prune.share, matters)
@@ -61,21 +66,20 @@ class Learner:
         return network.eval()
 
     def _trained(self, taught: Lessons | None) -> nn.Module:
-        config = self.videos.config
+        chosen, place = self.split.train, self._place("trained")
         if taught is None:
-            return fit(self.videos, self.chosen, self.seed, self.progress, folder=self._place("trained"))
-        start = start_of(config)
-        if config.fit.probe_views:
-            soft = soft_targets(self.videos, taught)
-            probe(start.network, soft, self.chosen, config.fit.probe_views, self.seed)
+            return fit(self.videos, chosen, self.seed, self.progress, folder=place)
+        torch.manual_seed(self.seed)  # for its fresh weights, whether or not teachers were trained before it
+        start = start_of(self.videos.config)
         return fit(
-            _with_fit(self.videos, probe_views=0),
-            self.chosen,
+            self.videos,
+            chosen,
             self.seed,
             self.progress,
             start=start,
             objective=self._objective(start.network, taught),
-            folder=self._place("trained"),
+            soft=soft_targets(self.videos, taught),
+            folder=place,
         )
 
     def _again(self, network: nn.Module, objective: Objective, epochs: int, name: str) -> None:
@@ -85,7 +89,8 @@ class Learner:
         known = Start(network, frozenset(network.state_dict()))
         videos = _with_fit(self.videos, epochs=epochs, probe_views=0, head_epochs=0, frozen_blocks=0)
         place = self._place(name)
-        fit(videos, self.chosen, self.seed, self.progress, start=known, objective=objective, folder=place)
+        chosen = self.split.train
+        fit(videos, chosen, self.seed, self.progress, start=known, objective=objective, folder=place)
 
     def _objective(self, network: nn.Module, taught: Lessons | None) -> Objective:
         config = self.videos.config
@@ -97,6 +102,7 @@ class Learner:
         return Distilled(config.fit, config.distil, taught, features)
 
     def _teacher(self, videos: VideoSet, chosen: Sequence[int], name: str) -> nn.Module:
+        videos = of_fold(videos, self.split)
         return fit(videos, chosen, self.seed, self.progress, folder=self._place(name))
 
     def _place(self, name: str) -> Path | None:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.architectures.videomae import VideoMae, build_videomae_pretraining, hidden_positions, tube_mask
@@ -25,6 +24,8 @@ from trainer.data.manifest import Example, read_manifest
 from trainer.data.rolls import ClipCache
 from trainer.data.split import grouped_folds
 from trainer.fit import Start, fit, threads
+from trainer.fit.checkpoint import save_weights
+from trainer.weights import note_of
 
 WHOLE = "everything"
 
@@ -87,7 +88,7 @@ def _pretrained(
         )
     path = out / f"{fold}.safetensors"
     kept = {name: value for name, value in learnt.state_dict().items() if name.startswith("encoder.")}
-    save_file(kept, path)
+    save_weights(kept, path, note_of(example.group for example in videos.examples))
     return path
 
 

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,9 @@ from trainer.evaluation.elsewhere import elsewhere
 from trainer.evaluation.held_out import HeldOut
 from trainer.evaluation.judge import Evaluation, evaluate
 from trainer.export import Feed, GateClosed, check_parity, export_onnx, feed, onnx_logits
-from trainer.fit import Logits, Progress, start_of, threads
+from trainer.fit import Logits, Progress, of_fold, start_of, threads
 from trainer.fit.processes import leads, processes, wait
+from trainer.fit.start import FOLD
 from trainer.frozen import head_inputs
 from trainer.half import check_half
 from trainer.learn import Learner
@@ -93,7 +95,10 @@ def train(
         f"{len(videos.examples)} videos of {len({example.group for example in videos.examples})} sources, "
         f"{len(splits)} folds"
     )
-    start = start_of(config)
+    every = (videos, *teachers_of(videos))
+    for each, split in product(every, (*splits, whole)):
+        of_fold(each, split)  # here, so that what would be refused later is told before anything is decoded
+    start = start_of(of_fold(videos, whole).config)
     if start.told:
         log(f"init {start.told}")
     if config.embedding:
@@ -104,10 +109,10 @@ def train(
         for job in todo:
             _network(job, config, cache, _silent, kept)
         return None
-    for every in (videos, *teachers_of(videos)):
-        every.decode_all(log)
+    for each in every:
+        each.decode_all(log)
     jobs = 1 if processes() > 1 else jobs
-    if config.fit.probe_views:
+    if config.fit.probe_views and FOLD not in config.init:
         _look_once(config, cache, len(videos.examples), jobs)
         log("features of the network at rest: computed")
     wait(config.fit)
@@ -166,7 +171,7 @@ def _network(
 ) -> nn.Module:
     place = None if kept is None else kept / job.split.name
     videos = VideoSet.read(config, cache)
-    return Learner(videos, job.split.train, job.seed, progress, place).network()
+    return Learner(videos, job.split, job.seed, progress, place).network()
 
 
 def _trained(job: Job, config: TrainConfig, cache: ClipCache, work: Path, kept: Path | None) -> Trained:
@@ -179,9 +184,14 @@ def _trained(job: Job, config: TrainConfig, cache: ClipCache, work: Path, kept: 
         export_onnx(network, max(batches, key=len), fp32, embedding=config.embedding)
         parity = check_parity(network, fp32, batches[:8], config.gate.parity)
         files = _files(job, fp32, [feed(batch) for batch in batches], config)
-        held_out: list[Feed] = [feed(videos.video(i)) for i in (*job.split.test, *job.split.aside)]
-        scores, int8_scores = (tuple(onnx_logits(file, held_out)) for file in (fp32, files["int8"]))
+        held_out = (*job.split.test, *job.split.aside)
+        scores, int8_scores = (scored(file, videos, held_out) for file in (fp32, files["int8"]))
         return Trained(files, parity, scores, int8_scores)
+
+
+def scored(file: Path, videos: VideoSet, chosen: Sequence[int]) -> tuple[Logits, ...]:
+    """One video at a time: the clips of a whole fold need not fit into memory."""
+    return tuple(onnx_logits(file, (feed(videos.video(index)) for index in chosen)))
 
 
 def _look_once(config: TrainConfig, cache: ClipCache, count: int, jobs: int) -> None:

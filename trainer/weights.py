@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from trainer.config.train import PACKAGED
 Weights = Mapping[str, Tensor]
 WRAPPERS = ("state_dict", "model_state", "model")  # under which published checkpoints keep their weights
 LEAST = 0.5  # share of a part's tensors that a file must have
+SOURCES = "sluice.sources"  # in the metadata of files that training writes
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,25 @@ def read_weights(init: str) -> Weights:
     if any(name.startswith("timesformer.") for name in found):
         return from_transformers(found)
     return found
+
+
+def note_of(groups: Iterable[str]) -> dict[str, str]:
+    """Metadata for a file of weights that were learnt from these groups; see ``sources_of``."""
+    return {SOURCES: json.dumps(sorted(set(groups)))}
+
+
+def sources_of(init: str) -> frozenset[str]:
+    """The groups that a file of this project was learnt from; none are known of others, or of packages.
+
+    Raises ValueError naming a file that cannot be read.
+    """
+    if Path(init).suffix != ".safetensors":
+        return frozenset()
+    try:
+        with safe_open(init, "pt") as opened:
+            return frozenset(json.loads((opened.metadata() or {}).get(SOURCES, "[]")))
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"init {init} cannot be read as a file of tensors: {error}") from error
 
 
 def packaged(name: str) -> Weights:

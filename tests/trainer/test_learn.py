@@ -1,6 +1,7 @@
 """The way of one small network, from its teacher to its rounded and narrower form."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.synthesis import Video
 from trainer.config import TrainConfig, read_config
 from trainer.data.dataset import VideoSet
 from trainer.data.rolls import ClipCache
+from trainer.data.split import Split
 from trainer.learn import Learner
 from trainer.prune import pruned_arguments
 
@@ -51,7 +53,8 @@ def test_taught_cut_and_rounded_and_the_same_when_it_goes_on(tmp_path: Path) -> 
         quantise={"aware_epochs": 1},
     )
     videos, said = VideoSet.read(config, ClipCache(tmp_path / "cache")), list[float]()
-    learner = Learner(videos, [0, 1, 2, 3], 0, lambda epoch, loss: said.append(loss), tmp_path / "run")
+    split = Split("1", (0, 1, 2, 3), (4, 5))
+    learner = Learner(videos, split, 0, lambda epoch, loss: said.append(loss), tmp_path / "run")
     network = learner.network()
     assert len(said) == 4  # teacher, student, after the cut, with rounding: an epoch each
     assert widths_of(network) == pruned_arguments(config)["widths"]
@@ -63,5 +66,9 @@ def test_taught_cut_and_rounded_and_the_same_when_it_goes_on(tmp_path: Path) -> 
     }
     again = learner.network()
     assert len(said) == 4  # nothing was trained a second time
+    for name in ("trained", "pruned", "rounded"):  # cut off when its teacher had just finished
+        shutil.rmtree(tmp_path / "run" / name)
+    later = learner.network()
     for name, value in network.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name
+        assert torch.equal(later.state_dict()[name], value), name

@@ -34,7 +34,9 @@ class TrainConfig(Section):
     )
     architecture: Architecture
     init: str = Field(
-        "", description="weights to start from: efficientnet-lite0, -lite1, -lite2 (ImageNet), or a file"
+        "",
+        description="weights to start from: efficientnet-lite0, -lite1, -lite2 (ImageNet), or a file, where "
+        "{fold} stands for a fold's name, and for everything of the network that ships",
     )
     embedding: bool = Field(False, description="the files also answer with an embedding of each clip")
     augment: Augment = Augment()

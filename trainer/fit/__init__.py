@@ -8,7 +8,7 @@
 from trainer.fit.loop import Progress, fit
 from trainer.fit.objective import Objective, objective_of
 from trainer.fit.scoring import Logits, score, threads
-from trainer.fit.start import Start, fresh_network, start_of
+from trainer.fit.start import Start, fresh_network, of_fold, start_of
 
 __all__ = [
     "Logits",
@@ -18,6 +18,7 @@ __all__ = [
     "fit",
     "fresh_network",
     "objective_of",
+    "of_fold",
     "score",
     "start_of",
     "threads",

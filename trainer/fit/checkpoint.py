@@ -20,6 +20,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from trainer.weights import note_of
+
 Weights = Mapping[str, Tensor]
 FINISHED = "network.safetensors"
 
@@ -60,6 +62,7 @@ class Checkpoints:
     folder: Path
     run: str
     keep: int
+    sources: frozenset[str] = frozenset()  # groups that the finished network was learnt from
 
     def save(self, checkpoint: Checkpoint) -> None:
         partial = self.folder / "step.partial"
@@ -104,7 +107,7 @@ class Checkpoints:
         """Write the finished network; what led to it is not needed any more."""
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f"{FINISHED}.partial"
-        save_weights(network.state_dict(), partial, {"run": self.run})
+        save_weights(network.state_dict(), partial, {"run": self.run, **note_of(self.sources)})
         os.replace(partial, self.folder / FINISHED)
         for old in self._all():
             shutil.rmtree(old)

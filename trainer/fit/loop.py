@@ -32,6 +32,7 @@ from trainer.fit.start import Start, start_of
 from trainer.fit.state import State
 from trainer.fit.stopping import inner_split, judge
 from trainer.probe import probe
+from trainer.weights import sources_of
 
 Progress = Callable[[int, float], None]  # epoch from 1, mean loss
 
@@ -48,28 +49,33 @@ def fit(
     *,
     start: Start | None = None,
     objective: Objective | None = None,
+    soft: VideoSet | None = None,
     folder: Path | None = None,
 ) -> nn.Module:
     """Train on the chosen examples from ``start``, else from a fresh network; gives it on the CPU.
 
-    The same seed gives the same network on the CPU. ``objective`` replaces the configuration's loss. In
-    ``folder`` log, checkpoints and the finished network are kept; called again with the same folder, it goes
-    on from the latest checkpoint, or trains nothing if it had finished. Raises ``CheckpointError`` if the
-    folder is of another run, ``Diverged`` if the loss is no number.
+    The same seed gives the same network on the CPU. ``objective`` replaces the configuration's loss; what is
+    fitted in closed form learns from the targets of ``soft``, if given. In ``folder`` log, checkpoints and
+    the finished network are kept; called again with the same folder, it goes on from the latest checkpoint,
+    or trains nothing if it had finished. Raises ``CheckpointError`` if the folder is of another run,
+    ``Diverged`` if the loss is no number.
     """
     config = videos.config.fit
     fabric = fabric_of(config)
     torch.manual_seed(seed)
     start = start or start_of(videos.config)
-    kept = Checkpoints(folder, identity_of(videos, chosen, seed), config.checkpoints) if folder else None
+    kept = _kept(videos, chosen, seed, folder) if folder else None
     finished = kept.finished() if kept else None
     if finished is not None:
         start.network.load_state_dict(finished)
         return start.network.eval()
+    # Without epochs there is nothing to stop, so nothing is held back.
+    members, held_back = inner_split(videos.examples, chosen, config.validation if config.epochs else 0.0)
     if config.probe_views and not (kept and kept.begun):
-        probe(start.network, videos, chosen, config.probe_views, seed)
+        probe(start.network, soft or videos, members, config.probe_views, seed)
     if config.epochs:
-        _Run(fabric, videos, chosen, seed, start, objective or objective_of(config), kept).train(progress)
+        run = _Run(fabric, videos, members, held_back, seed, start, objective or objective_of(config), kept)
+        run.train(progress)
     network = start.network.to("cpu").eval()
     if kept and fabric.is_global_zero:
         kept.finish(network)
@@ -77,22 +83,28 @@ def fit(
     return network
 
 
+def _kept(videos: VideoSet, chosen: Sequence[int], seed: int, folder: Path) -> Checkpoints:
+    sources = sources_of(videos.config.init) | {videos.examples[index].group for index in chosen}
+    run = identity_of(videos, chosen, seed)
+    return Checkpoints(folder, run, videos.config.fit.checkpoints, sources)
+
+
 class _Run:
-    """One network being trained."""
+    """One network being trained on ``members``, and judged by what is held back."""
 
     def __init__(
         self,
         fabric: Fabric,
         videos: VideoSet,
-        chosen: Sequence[int],
+        members: Sequence[int],
+        held_back: Sequence[int],
         seed: int,
         start: Start,
         objective: Objective,
         kept: Checkpoints | None,
     ) -> None:
         self.fabric, self.videos, self.seed, self.start, self.kept = fabric, videos, seed, start, kept
-        self.config = videos.config.fit
-        members, self.held_back = inner_split(videos.examples, chosen, self.config.validation)
+        self.config, self.held_back = videos.config.fit, held_back
         self.plan = Plan.of(members, videos.targets, videos.weights, self.config, seed, fabric.world_size)
         self.total = self.plan.steps * self.config.epochs
         self.state = State(fabric, start, objective, self.config)

@@ -39,8 +39,10 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
 def training_mode(start: Start, config: Fit, epoch: int) -> None:
     """Epoch from 1: which parts of the network learn in it, which statistics are taken."""
     start.network.train()
-    rests = epoch <= config.head_epochs
-    for name, parameter in start.network.named_parameters():
+    parameters = dict(start.network.named_parameters())
+    fresh = parameters.keys() - start.pretrained  # without any, nothing would learn while the rest rests
+    rests = epoch <= config.head_epochs and bool(fresh)
+    for name, parameter in parameters.items():
         parameter.requires_grad_(not (rests and name in start.pretrained))
     trunk = getattr(start.network, "pretrained", None)
     if not rests and start.pretrained and isinstance(trunk, LiteTrunk):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from trainer.learn import Learner
 from trainer.zoo.protocol import Lever, Levers, Protocol
 from trainer.zoo.run import Log, labelled
 
-PRETRAINED, FOLD = "{pretrained}", "{fold}"  # in a change of ``init``
+PRETRAINED = "{pretrained}"  # in a change of ``init``: the folder of start weights
 
 
 def run(
@@ -47,14 +46,13 @@ def _result(
     set_name: str, lever: Lever, protocol: Protocol, root: Path, cache: ClipCache, pretrained: Path
 ) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="sluice-levers-") as folder, threads(1):
-        config = _config(set_name, lever, protocol, root, Path(folder))
+        config = _started(_config(set_name, lever, protocol, root, Path(folder)), pretrained)
         videos = labelled(VideoSet.read(config, cache))
         videos.decode_all(lambda line: None)
         found = []
         for split in videos.splits():
-            mine = replace(videos, config=_of_fold(config, split.name, pretrained))
-            network = Learner(mine, split.train, config.fit.seed, lambda epoch, loss: None).network()
-            for index, logits in zip(split.test, score(network, mine, split.test), strict=True):
+            network = Learner(videos, split, config.fit.seed, lambda epoch, loss: None).network()
+            for index, logits in zip(split.test, score(network, videos, split.test), strict=True):
                 example = videos.examples[index]
                 said = {
                     "path": str(example.path.relative_to(root)),
@@ -100,7 +98,5 @@ def _merged(whole: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
-def _of_fold(config: TrainConfig, fold: str, pretrained: Path) -> TrainConfig:
-    """With the start weights that never saw the fold, where there are some."""
-    init = config.init.replace(PRETRAINED, str(pretrained)).replace(FOLD, fold)
-    return config.model_copy(update={"init": init})
+def _started(config: TrainConfig, pretrained: Path) -> TrainConfig:
+    return config.model_copy(update={"init": config.init.replace(PRETRAINED, str(pretrained))})

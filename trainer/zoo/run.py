@@ -31,7 +31,7 @@ from trainer.data.dataset import Batch, VideoSet
 from trainer.data.rolls import ClipCache
 from trainer.data.split import Split, grouped_folds
 from trainer.export import export_onnx
-from trainer.fit import Logits, fit, fresh_network, score, threads
+from trainer.fit import Logits, fit, fresh_network, of_fold, score, threads
 from trainer.metrics import chance
 from trainer.speed import measure_on
 from trainer.zoo.figures import exiting, one_label, several_labels
@@ -145,7 +145,8 @@ def _trial(videos: VideoSet, splits: Sequence[Split], *, exits: bool) -> Trial:
     begun_s = time.process_time()
     for split in splits:
         losses[split.name] = []
-        network = fit(videos, split.train, videos.config.fit.seed, partial(_note, losses[split.name]))
+        seed, note = videos.config.fit.seed, partial(_note, losses[split.name])
+        network = fit(of_fold(videos, split), split.train, seed, note)
         for index, logits in zip(split.test, score(network, videos, split.test), strict=True):
             scores[index], folds[index] = logits.mean(0), split.name
         if exits:

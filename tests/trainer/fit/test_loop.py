@@ -1,6 +1,7 @@
 """What the settings of the loop change, and what they must not."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.trainer.fit.small import SEED, VIDEOS
 from trainer.data.dataset import Batch, VideoSet
 from trainer.fit import Objective, fit, objective_of, score, start_of
 from trainer.fit.loop import Diverged
+from trainer.fit.stopping import inner_split
 
 CONVOLUTIONS = {"architecture": {"name": "r2plus1d", "arguments": {"depth": 10, "width": 4}}}
 PLAIN = {  # no dropout
@@ -135,6 +137,34 @@ def test_a_loss_that_is_no_number_is_told(make_set: MakeSet) -> None:
 def test_a_batch_that_cannot_be_shared_out_is_told(make_set: MakeSet) -> None:
     with pytest.raises(ValueError, match=r"a batch of 6 examples cannot be shared out: .* need 8"):
         train(make_set(PLAIN, accumulate=4))
+
+
+def test_what_was_learnt_as_a_whole_learns_at_once(make_set: MakeSet, tmp_path: Path) -> None:
+    """It has no fresh layer that could learn while the rest rests."""
+    before = train(make_set(PLAIN, epochs=1), folder=tmp_path)
+    init = str(tmp_path / "network.safetensors")
+    assert differ(before, train(make_set({**PLAIN, "init": init}, epochs=1, head_epochs=1))) > 0.0
+
+
+def test_the_head_never_sees_what_says_when_to_stop(make_set: MakeSet) -> None:
+    """Labels of what is held back for validation do not change what is fitted in closed form."""
+    changes = {"architecture": {"name": "r2plus1d_lite", "arguments": {}}, "init": "efficientnet-lite0"}
+    settings = {"probe_views": 1, "validation": 0.2, "learning_rate": 1e-12, "weight_decay": 0.0}
+    videos = make_set(changes, epochs=1, head_epochs=1, **settings)
+    members, held_back = inner_split(videos.examples, range(VIDEOS), 0.2)
+    targets = videos.targets.copy()
+    targets[list(held_back)] = 1.0 - targets[list(held_back)]
+    told, lied_to = train(videos), train(replace(videos, targets=targets))
+    assert differ(told, lied_to) == 0.0
+    targets[list(members)] = 1.0 - targets[list(members)]
+    assert differ(told, train(replace(videos, targets=targets))) > 0.1
+
+
+def test_without_epochs_the_head_sees_all(make_set: MakeSet) -> None:
+    """There is nothing to stop."""
+    changes = {"architecture": {"name": "r2plus1d_lite", "arguments": {}}, "init": "efficientnet-lite0"}
+    some, none = (train(make_set(changes, epochs=0, probe_views=1, validation=v)) for v in (0.5, 0.0))
+    assert differ(some, none) == 0.0
 
 
 @pytest.mark.parametrize("frozen", [True, False])

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from safetensors.torch import load_file
 from tests.trainer.fit.conftest import MakeSet
 from tests.trainer.fit.small import SEED, VIDEOS
 from trainer.data.dataset import VideoSet
-from trainer.fit import fit
+from trainer.fit import fit, fresh_network
 from trainer.fit.checkpoint import CheckpointError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -79,6 +80,30 @@ def test_another_run_does_not_go_on_from_here(make_set: MakeSet, tmp_path: Path)
     train(make_set(epochs=1), tmp_path)
     with pytest.raises(CheckpointError, match=r"network.safetensors is of another configuration"):
         train(make_set(epochs=2), tmp_path)
+
+
+def test_other_weights_to_start_from_are_another_run(make_set: MakeSet, tmp_path: Path) -> None:
+    """Whatever they are called; the same ones under another name are the same."""
+    inits = [tmp_path / name / "start.pth" for name in ("first", "second", "copy")]
+    for init, seed in zip(inits, (1, 2, 1), strict=True):
+        init.parent.mkdir()
+        torch.manual_seed(seed)
+        torch.save(fresh_network(make_set().config).state_dict(), init)
+    first, second, copy = (make_set({"init": str(init)}, epochs=1) for init in inits)
+    trained = train(first, tmp_path / "run")
+    with pytest.raises(CheckpointError, match="of another configuration or other data"):
+        train(second, tmp_path / "run")
+    again = train(copy, tmp_path / "run")
+    assert all(torch.equal(value, again[name]) for name, value in trained.items())
+
+
+def test_other_weights_of_examples_are_another_run(make_set: MakeSet, tmp_path: Path) -> None:
+    videos = make_set(epochs=1)
+    train(videos, tmp_path)
+    weights = videos.weights.copy()
+    weights[3] = 2.0
+    with pytest.raises(CheckpointError, match="of another configuration or other data"):
+        train(replace(videos, weights=weights), tmp_path)
 
 
 def test_without_a_folder_nothing_changes(make_set: MakeSet, tmp_path: Path) -> None:
