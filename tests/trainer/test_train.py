@@ -98,6 +98,23 @@ def test_one_command_makes_an_artifact(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_configuration_for_a_folder_of_ones_own_trains_on_one(data: Path, tmp_path: Path) -> None:
+    own = tmp_path / "videos"
+    own.mkdir()
+    for video in data.glob("[0-9]*.mp4"):
+        (own / video.name).symlink_to(video)
+    rows = (data / "manifest.csv").read_text()
+    (own / "manifest.csv").write_text(rows.replace("moving", "unwanted").replace("standing", "fine"))
+    config = yaml.safe_load((CONFIGS / "own.yaml").read_text())
+    few = {"data": {**config["data"], "folds": 2, "clips": 2}, "quantise": {"videos": 2}}
+    code, output = run(tmp_path, {**config, **few, "gate": tiny(data)["gate"]}, "--data", str(own))
+    assert code == 0, output
+    spec = read_spec(tmp_path / "artifacts" / "own-filter" / "0.1.0")
+    assert (spec.label_names, spec.trained_on.split(";")[0]) == (("unwanted",), "our own videos")
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_closed_gate_writes_nothing(data: Path, tmp_path: Path) -> None:
     code, output = run(tmp_path, tiny(data, gate={"parity": 1e-12}))
@@ -166,9 +183,9 @@ def test_configuration_errors_name_the_field(tmp_path: Path, change: dict[str, o
     assert str(file) in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["filter", "escalation"])
-def test_shipped_configurations_are_valid(name: str) -> None:
-    assert read_config(CONFIGS / f"{name}.yaml").role == name
+@pytest.mark.parametrize(("name", "role"), [("filter",) * 2, ("escalation",) * 2, ("own", "filter")])
+def test_shipped_configurations_are_valid(name: str, role: str) -> None:
+    assert read_config(CONFIGS / f"{name}.yaml").role == role
 
 
 def test_filter_and_escalation_look_at_the_same_stretch_of_time() -> None:
