@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from kafka import KafkaConsumer, OffsetAndMetadata
@@ -24,6 +25,30 @@ def read(consumer: KafkaConsumer, timeout_s: float, max_records: int) -> list[Re
             raise translated(error) from error
         return _seek_past(consumer, partition, error)
     return [_record(record) for batch in batches.values() for record in batch]
+
+
+def read_of_others(
+    consumer: KafkaConsumer, served: Iterable[TopicPartition], max_records: int
+) -> list[Record | Unreadable]:
+    """What is there of other partitions than those that were ``served`` last; does not wait.
+
+    The client hands out all that it has read of one partition before the next has its turn. That may be
+    tens of thousands of events, so whoever publishes to another would wait for hours behind a backlog.
+    """
+    fetcher = consumer._fetcher
+    others_wait = fetcher._completed_fetches or fetcher._paused_partition_records
+    # An exception that waits to be raised would be forgotten with its partition paused.
+    if not others_wait or consumer.paused() or fetcher._next_in_line_exception_metadata is not None:
+        return []
+    for partition in served:
+        with suppress(KeyError):  # revoked by the I/O thread
+            consumer.pause(KafkaPartition(*partition))
+    try:
+        return read(consumer, 0.0, max_records)
+    finally:
+        for partition in consumer.paused():
+            with suppress(KeyError):
+                consumer.resume(partition)
 
 
 def _let_parked_records_through(consumer: KafkaConsumer) -> None:
