@@ -44,10 +44,10 @@ class ContentScores:
 
     info: MediaInfo
     looks: tuple[Look, ...]  # the filter's, then those of the additional models in the settings' order
-    is_partial: bool = False  # clips that the plan asks for could not be decoded; never cached then
     embedding: npt.NDArray[np.float32] | None = field(
         default=None, repr=False
     )  # (E,), the filter's; length 1
+    is_partial: bool = False  # clips that the plan asks for could not be decoded; never cached then
 
     @property
     def filter(self) -> StageScores:
