@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -184,8 +184,14 @@ def drills(release: Kube, load: Load, results: dict[str, Any]) -> Drills:
     return Drills(release, load, results)
 
 
-def broken(release: Kube, reason: str, *sets: str, more: Sequence[str] = ()) -> None:
-    """Upgrade to what cannot work for ``reason``: the workers before it stay. Then go back."""
+def broken(
+    release: Kube,
+    reason: str,
+    *sets: str,
+    more: Sequence[str] = (),
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
+    """Upgrade to what cannot work for ``reason``: the workers before it stay, also ``meanwhile``. Then go back."""
     before = set(release.ready())
     good = release.revision(RELEASE)
     try:
@@ -197,6 +203,7 @@ def broken(release: Kube, reason: str, *sets: str, more: Sequence[str] = ()) -> 
 
         until(lambda: any(reason in pod.reason for pod in new()), reason, 60, lambda: str(new()))
         assert before <= set(release.ready()), "the workers before it are still ready"
+        meanwhile()
     finally:
         release.helm("rollback", RELEASE, good, "--no-hooks", "--wait")
     assert before == set(release.ready())

@@ -171,3 +171,21 @@ def test_a_release_that_cannot_work_takes_nothing_away(
 ) -> None:
     with drills(f"helm upgrade to {name}"):
         broken(release, reason, sets)
+
+
+def test_a_worker_that_restarts_while_an_upgrade_has_failed_finds_its_own_settings(
+    release: Kube, drills: Drills
+) -> None:
+    def restart() -> None:
+        before = next(pod for pod in release.pods() if pod.ready)
+        release.kubectl("exec", before.name, "-c", "worker", "--", "sh", "-c", "kill 1")
+
+        def is_back() -> bool:
+            pods = {pod.name: pod for pod in release.pods()}
+            now = pods.get(before.name, before)
+            return now.ready and now.restarts > before.restarts
+
+        until(is_back, "worker that restarted", 90, lambda: str(release.pods()))
+
+    with drills("helm upgrade to a model that is not there, an old worker restarts"):
+        broken(release, "Error", "settings.inference.filter=no-such-model", meanwhile=restart)

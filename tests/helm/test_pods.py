@@ -117,6 +117,7 @@ def test_room_follows_from_the_settings() -> None:
         ("3Gi", 2, True),
         ("2.2Gi", 1, True),
         ("2300Mi", 1, True),
+        ("2500Mi", 1, False),
         ("2700M", 1, False),
         ("4.0G", 2, True),
         (4200000000, 2, False),
