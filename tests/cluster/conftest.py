@@ -191,7 +191,7 @@ def broken(
     more: Sequence[str] = (),
     meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
-    """Upgrade to what cannot work for ``reason``: the workers before it stay, also ``meanwhile``. Then go back."""
+    """Upgrade to what cannot work for ``reason``: the workers before it stay. ``meanwhile``, then go back."""
     before = set(release.ready())
     good = release.revision(RELEASE)
     try:
