@@ -132,6 +132,7 @@ def test_a_configuration_that_does_not_fit_is_told(
     [
         ("two_stream", {}, "architecture two_stream: serving does not give a network optical flow"),
         ("audio_waveform", {}, "architecture audio_waveform: serving does not give a network a waveform"),
+        ("early_exit", {}, "architecture early_exit: serving does not read one row of logits for each exit"),
         ("c3d", {"views": {"crops": 3}}, r"data\.views: leave it out; a model that ships"),
     ],
 )

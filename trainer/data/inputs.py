@@ -38,12 +38,19 @@ def wanted_of(config: TrainConfig) -> Wanted:
 
 
 def refuse_unserved(config: TrainConfig) -> None:
-    """Raises ConfigError if serving would not give the network what it learns from or is judged on."""
+    """Raises ConfigError if serving would not give the network what it learns from or is judged on, or could
+    not read its answer.
+    """
     wanted = wanted_of(config)
-    for name, taken in (("optical flow", wanted.flow), ("a waveform", wanted.waveform)):
+    exits = FAMILIES[config.architecture.name].exits
+    for lacks, taken in (
+        ("give a network optical flow", wanted.flow),
+        ("give a network a waveform", wanted.waveform),
+        ("read one row of logits for each exit", exits),
+    ):
         if taken:
             raise ConfigError(
-                f"architecture {config.architecture.name}: serving does not give a network {name}; "
+                f"architecture {config.architecture.name}: serving does not {lacks}; "
                 "`sluice zoo run` trains and measures it"
             )
     if config.data.views != Views():
