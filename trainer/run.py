@@ -29,6 +29,7 @@ from trainer.data.dataset import VideoSet
 from trainer.data.inputs import refuse_unserved
 from trainer.data.rolls import ClipCache
 from trainer.data.split import Split
+from trainer.data.views import unlike_serving
 from trainer.distill import teachers_of
 from trainer.embedding import refuse_without_head
 from trainer.evaluation.elsewhere import elsewhere
@@ -95,8 +96,8 @@ def train(
         f"{len(videos.examples)} videos of {len({example.group for example in videos.examples})} sources, "
         f"{len(splits)} folds"
     )
-    every = (videos, *teachers_of(videos))
-    for each, split in product(every, (*splits, whole)):
+    teachers = teachers_of(videos)
+    for each, split in product((videos, *teachers), (*splits, whole)):
         of_fold(each, split)  # here, so that what would be refused later is told before anything is decoded
     start = start_of(of_fold(videos, whole).config)
     if start.told:
@@ -109,8 +110,7 @@ def train(
         for job in todo:
             _network(job, config, cache, _silent, kept)
         return None
-    for each in every:
-        each.decode_all(log)
+    _decode(videos, teachers, log)
     jobs = 1 if processes() > 1 else jobs
     if config.fit.probe_views and FOLD not in config.init:
         _look_once(config, cache, len(videos.examples), jobs)
@@ -131,6 +131,14 @@ def train(
         feeds = [feed(videos.video(int(index))) for index in some]
         shipped = _shipped(config, evaluation, trained[-1], feeds, log)
         return write_artifact(config, evidence, shipped, installation, log)
+
+
+def _decode(videos: VideoSet, teachers: Sequence[VideoSet], log: Log) -> None:
+    config = videos.config
+    if warning := unlike_serving(config.data, videos.decode_all(log), config.video.clip_s):
+        log(warning)
+    for teacher in teachers:
+        teacher.decode_all(log)
 
 
 def _shipped(

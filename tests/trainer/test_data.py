@@ -142,6 +142,33 @@ def test_the_same_seed_gives_the_same_sample() -> None:
     assert first.clip.equal(second.clip)
 
 
+def test_what_is_never_trained_on_is_said(tmp_path: Path) -> None:
+    """A video of 2 s, of which a roll of half a second shows the beginning; a stretch of it is whole."""
+    Video(duration_s=2.0, fps=20.0).write(tmp_path / "a.mp4")
+    Video(duration_s=0.5, fps=20.0).write(tmp_path / "b.mp4")
+    (tmp_path / "main.csv").write_text(
+        "path,label,group,start_s,end_s\na.mp4,x,a,0,1.5\na.mp4,x,a,1.5,2\nb.mp4,y,b,,\n"
+    )
+    config = {
+        "name": "tiny",
+        "version": "0",
+        "role": "filter",
+        "data": {"root": tmp_path, "manifest": "main.csv", "roll_seconds": 0.5},
+        "labels": [{"name": "x", "positives": ["x"]}],
+        "video": VIDEO,
+        "architecture": {"name": "r2plus1d"},
+    }
+    lines: list[str] = []
+    videos = VideoSet.read(TrainConfig.model_validate(config), ClipCache(tmp_path / "cache"))
+    assert videos.decode_all(lines.append) == pytest.approx([1.5, 0.5, 0.5])
+    assert len(lines) == 1
+    assert lines[0].startswith("1 of 3 videos are longer than the 0.5 s that training draws clips from")
+    lines.clear()
+    longer = videos.config.data.model_copy(update={"roll_seconds": 1.5})
+    replace(videos, config=videos.config.model_copy(update={"data": longer})).decode_all(lines.append)
+    assert not lines
+
+
 def write_manifest(file: Path, rows: list[tuple[str, str, str]]) -> None:
     file.write_text("path,label,group\n" + "".join(f"{','.join(row)}\n" for row in rows))
     for name, _, _ in rows:

@@ -1,4 +1,4 @@
-"""What a run refuses to start from is told before anything is decoded, of its teachers too."""
+"""What a run refuses to start from, or only remarks on, is told first, of its teachers too."""
 
 from __future__ import annotations
 
@@ -69,6 +69,21 @@ def test_a_teacher_starts_from_the_folds_own_file(root: Path, tmp_path: Path) ->
     for split in videos.splits():
         with pytest.raises(ValueError, match=rf"there is no file .*/{split.name}\.pth"):
             Learner(videos, split, 0, lambda *_: None).network()
+
+
+def test_other_clips_than_servings_are_said_before_training(root: Path, tmp_path: Path) -> None:
+    """Of videos of 1 s, which two clips cover."""
+
+    class Said(Exception):
+        pass
+
+    def listen(line: str) -> None:
+        if line.startswith("data.clips is 1: of 20 of 20 videos a worker takes other clips"):
+            raise Said
+
+    data = {"root": root, "manifest": "manifest.csv", "folds": 2, "clips": 1}
+    with pytest.raises(Said):
+        train(config_of(root, {}, data=data), ClipCache(tmp_path), Installation(tmp_path), 1, listen)
 
 
 def test_a_fold_is_scored_without_holding_all_of_its_clips(root: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What of a video is looked at when it is scored."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from tests.synthesis import Video, corners
 from trainer.config import Data, TrainConfig
 from trainer.data.dataset import VideoSet
 from trainer.data.rolls import ClipCache
-from trainer.data.views import crops, scoring_plan
-from worker.media.sampling import Uniform
+from trainer.data.views import crops, scoring_plan, unlike_serving
+from worker.media.sampling import Uniform, plan_from_settings
+from worker.settings import SamplingSettings
 
 
 @pytest.mark.parametrize(
@@ -26,15 +28,39 @@ from worker.media.sampling import Uniform
         (8, {"plan": "sliding", "hop_s": 0.4}, 2.0, (0.0, 1 / 3, 2 / 3, 1.0)),
         (3, {"plan": "sliding", "hop_s": 0.1}, 2.0, (0.0, 0.5, 1.0)),
         (3, {"plan": "sliding", "hop_s": 0.1}, 0.7, (0.0,)),
+        (None, {}, 2.0, (0.0, 1.0)),
+        (None, {}, 9.0, tuple(8 / 7 * i for i in range(8))),
+        (None, {}, 31.0, (0.0, 3.75, 7.5, 11.25, 15.0, 18.75, 22.5, 26.25, 30.0)),
+        (None, {"plan": "sliding", "hop_s": 0.5}, 101.0, tuple(100 / 31 * i for i in range(32))),
     ],
 )
-def test_clips(clips: int, views: Any, duration_s: float, starts_s: tuple[float, ...]) -> None:
+def test_clips(clips: int | None, views: Any, duration_s: float, starts_s: tuple[float, ...]) -> None:
     plan = scoring_plan(Data(manifest=Path(), clips=clips, views=views))
     assert plan.starts_s(duration_s, 1.0) == pytest.approx(starts_s)
 
 
 def test_the_default_is_servings() -> None:
+    assert scoring_plan(Data(manifest=Path())) == plan_from_settings(SamplingSettings(), "00")
     assert scoring_plan(Data(manifest=Path(), clips=5)) == Uniform(5)
+
+
+@pytest.mark.parametrize(
+    ("clips", "lengths_s", "said"),
+    [
+        (None, (1.0, 20.0, 300.0), ""),
+        (8, (1.0, 20.0, 30.0), ""),
+        (2, (1.0, 2.0), ""),
+        (2, (2.0, 2.5, 20.0), "data.clips is 2: of 2 of 3 videos a worker takes other clips .*, up to 8;"),
+        (32, (2.0, 300.0), ""),  # as many as it takes of a long one
+        (8, (300.0,), "data.clips is 8: of 1 of 1 videos .*, up to 32; .* Leave data.clips out"),
+        (9, (31.0, 40.0), "of 1 of 2 videos"),
+    ],
+)
+def test_scoring_other_clips_than_serving_is_said(
+    clips: int | None, lengths_s: tuple[float, ...], said: str
+) -> None:
+    found = unlike_serving(Data(manifest=Path(), clips=clips), lengths_s, 1.0)
+    assert re.search(said, found) if said else not found
 
 
 @pytest.mark.parametrize(

@@ -47,11 +47,17 @@ class Data(Section):
     note: str = Field("", description="what the set is, for the model card")
     also: tuple[FurtherSet, ...] = ()
     folds: int = Field(5, ge=2, description="number of grouped folds where the manifest fixes none")
-    roll_seconds: float = Field(6.0, gt=0, description="how much of a video training draws clips from")
+    roll_seconds: float = Field(
+        6.0, gt=0, description="how much of a video's beginning clips are drawn from; at most 256 frames"
+    )
     oversampling: int = Field(2, ge=1, le=4, description="frames decoded for each frame of the input")
     margin: float = Field(0.15, ge=0, le=1, description="rolls are this much higher and wider than the input")
     flow: FlowMethod = Field("dis", description="how optical flow is found, for networks that take it")
-    clips: int = Field(8, ge=1, description="most clips of a video when it is scored")
+    clips: int | None = Field(
+        None,
+        ge=1,
+        description="most clips of a video when it is scored, evenly spaced; none: what a worker takes of it",
+    )
     views: Views = Field(Views(), description="how these clips are taken")
 
 

@@ -17,7 +17,7 @@ from trainer.data.batch import Batch as Batch  # also for those who take both fr
 from trainer.data.inputs import samples_of, stacked, wanted_of, wider
 from trainer.data.manifest import Example, read_manifest
 from trainer.data.mixing import mixed
-from trainer.data.rolls import ClipCache, RollShape, Wanted
+from trainer.data.rolls import ROLL_FRAMES, ClipCache, RollShape, Wanted
 from trainer.data.split import Split, grouped_folds, with_further
 from trainer.data.views import scoring_plan
 
@@ -66,14 +66,23 @@ class VideoSet:
         main = grouped_folds(self.examples[: int((self.sets == 0).sum())], self.config.data.folds)
         return with_further(main, self.examples, self.sets.tolist())
 
-    def decode_all(self, log: Callable[[str], None]) -> None:
-        """Fill the cache, so that processes that train side by side only read it."""
-        roll_shape = RollShape.of(self.wanted, self.config.data)
+    def decode_all(self, log: Callable[[str], None]) -> list[float]:
+        """Fill the cache, so that processes that train side by side only read it. Gives all lengths, in s."""
+        shape, lengths_s = RollShape.of(self.wanted, self.config.data), list[float]()
         for index, example in enumerate(self.examples):
-            self.cache.roll(example.path, roll_shape, example.stretch)
+            lengths_s.append(self.cache.roll(example.path, shape, example.stretch).video_s)
             self.video(index)
             if (index + 1) % 100 == 0:
                 log(f"decoded {index + 1} of {len(self.examples)}")
+        frame_s = 1.0 / shape.video.frame_rate_hz  # a length that is rounded is no news
+        longer = sum(length_s > shape.lasts_s + frame_s for length_s in lengths_s)
+        if longer:
+            log(
+                f"{longer} of {len(lengths_s)} videos are longer than the {shape.lasts_s:g} s that training "
+                f"draws clips from (data.roll_seconds, {ROLL_FRAMES} frames at most): the rest is never "
+                "trained on; list long ones in stretches (start_s, end_s)"
+            )
+        return lengths_s
 
     def training_batches(self, chosen: Sequence[int], random: np.random.Generator) -> Iterator[Batch]:
         """One epoch over the chosen examples in random order; a last batch of one is left out."""

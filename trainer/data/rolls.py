@@ -26,6 +26,7 @@ from worker.media.sampling import At, Plan
 from worker.media.types import DecodeRequest
 
 CACHE_VERSION = 1  # raise when decoding changes what it gives
+ROLL_FRAMES = 256  # at most
 
 Pixels = npt.NDArray[np.uint8]
 Sound = npt.NDArray[np.float32]
@@ -60,7 +61,7 @@ class RollShape:
         video, audio = wanted.video, wanted.audio
         rate_hz = video.frame_rate_hz * data.oversampling
         finer = {
-            "frames": min(256, math.ceil(data.roll_seconds * rate_hz)),
+            "frames": min(ROLL_FRAMES, math.ceil(data.roll_seconds * rate_hz)),
             "frame_rate_hz": rate_hz,
             "height": round(video.height * (1 + data.margin)),
             "width": round(video.width * (1 + data.margin)),
@@ -73,13 +74,21 @@ class RollShape:
             wanted.sees,
         )
 
+    @property
+    def lasts_s(self) -> float:
+        """How much of a longer video a roll shows."""
+        return self.video.frames / self.video.frame_rate_hz
+
 
 @dataclass(frozen=True)
 class Roll:
+    """The beginning of a video, or of the stretch of it that is used."""
+
     frames: Pixels  # (F, H, W, 3), possibly mapped from disk
     frame_rate_hz: float
     log_mel: Sound | None  # (M, mels) from 0 s; None: no sound
     waveform: Sound | None = None  # (S,) from 0 s; None: no sound, or none is wanted
+    video_s: float = 0.0  # length of what it is the beginning of
 
 
 @dataclass(frozen=True)
@@ -106,7 +115,8 @@ class ClipCache:
             waveform = self._heard(path, [stretch.start_s], lasts_s, shape.audio.sample_rate_hz, stretch)
         shown = max(1, math.ceil(length_s * rate_hz))
         log_mel = None if footage.log_mel is None else footage.log_mel[0]
-        return Roll(footage.frames[0][:shown], rate_hz, log_mel, None if waveform is None else waveform[0])
+        heard = None if waveform is None else waveform[0]
+        return Roll(footage.frames[0][:shown], rate_hz, log_mel, heard, length_s)
 
     def clips(self, path: Path, wanted: Wanted, plan: Plan, stretch: Stretch = WHOLE) -> Clips:
         """As serving takes them by this plan."""
