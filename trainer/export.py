@@ -78,14 +78,22 @@ def session(path: Path, provider: str = REFERENCE_PROVIDER, threads: int = 2) ->
     return ort.InferenceSession(str(path), options, providers=[(provider, own)])
 
 
+def installed_providers() -> tuple[str, ...]:
+    """Those for this CPU, the fastest first."""
+    available = ort.get_available_providers()
+    return tuple(name for name in CPU_PROVIDERS.values() if name in available)
+
+
 def fastest_provider() -> str:
-    """Of the installed ones for this CPU: the one that serves."""
-    return next(name for name in CPU_PROVIDERS.values() if name in ort.get_available_providers())
+    """The one that serves."""
+    return installed_providers()[0]
 
 
-def onnx_logits(path: Path, feeds: Iterable[Feed]) -> list[npt.NDArray[np.float32]]:
-    """(N, L) for each feed, by the provider that serves; of a network with exits, the last one's."""
-    outputs = _outputs(path, feeds, fastest_provider())
+def onnx_logits(
+    path: Path, feeds: Iterable[Feed], provider: str | None = None
+) -> list[npt.NDArray[np.float32]]:
+    """(N, L) for each feed, by the provider that serves if none is named; of exits, the last one's."""
+    outputs = _outputs(path, feeds, fastest_provider() if provider is None else provider)
     return [logits if logits.ndim == 2 else logits[:, -1] for logits in outputs]
 
 
@@ -97,9 +105,11 @@ def embedding_size(path: Path) -> int | None:
     return int(outputs[EMBEDDING].type.tensor_type.shape.dim[1].dim_value)
 
 
-def onnx_embeddings(path: Path, feeds: Sequence[Feed]) -> list[npt.NDArray[np.float32]]:
-    """(N, E) for each feed, by the provider that serves, of a file that has them."""
-    return _outputs(path, feeds, fastest_provider(), EMBEDDING)
+def onnx_embeddings(
+    path: Path, feeds: Sequence[Feed], provider: str | None = None
+) -> list[npt.NDArray[np.float32]]:
+    """(N, E) for each feed, by the provider that serves if none is named, of a file that has them."""
+    return _outputs(path, feeds, fastest_provider() if provider is None else provider, EMBEDDING)
 
 
 def _outputs(

@@ -11,6 +11,7 @@ from io import StringIO
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -19,15 +20,25 @@ from onnxruntime.quantization import (
     QuantType,
     quantize_static,
 )
+from onnxruntime.quantization.calibrate import create_calibrator
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from trainer.calibrate import Calibration
 from trainer.config import Gate, Quantise
-from trainer.export import Feed, GateClosed, embedding_size, onnx_embeddings, onnx_logits
+from trainer.export import (
+    REFERENCE_PROVIDER,
+    Feed,
+    GateClosed,
+    embedding_size,
+    installed_providers,
+    onnx_embeddings,
+    onnx_logits,
+)
 
 # Convolutions hold nearly all the arithmetic; what lies between is quantised too, since a differing
 # rounding of two operands would look like motion where there is none.
 QUANTISED = ["Conv", "Add", "Clip", "Relu", "MaxPool", "Reshape", "Transpose", "Slice"]
+Logits = npt.NDArray[np.float32]  # (N, L)
 METHODS = {
     "minmax": CalibrationMethod.MinMax,
     "percentile": CalibrationMethod.Percentile,
@@ -37,7 +48,7 @@ METHODS = {
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """INT8 against the same network in FP32, over clips."""
+    """INT8 on one provider against the same network in FP32, over clips."""
 
     clips: int
     mean_probability_difference: float
@@ -127,39 +138,64 @@ def _reached(nodes: Sequence[onnx.NodeProto], forwards: bool) -> set[str]:
 def check_agreement(
     fp32: Path, int8: Path, feeds: Sequence[Feed], calibrations: Sequence[Calibration], gate: Gate
 ) -> Agreement:
-    """Raises GateClosed when INT8 says something else than FP32."""
-    before, after = (np.concatenate(onnx_logits(path, feeds)) for path in (fp32, int8))
+    """The worst over the installed providers, each of which rounds in its own way.
+
+    Raises GateClosed when INT8 says something else than FP32 does on the reference provider.
+    """
+    expected = np.concatenate(onnx_logits(fp32, feeds, REFERENCE_PROVIDER))
+    vectors = None
+    if embedding_size(fp32) is not None:
+        vectors = np.concatenate(onnx_embeddings(fp32, feeds, REFERENCE_PROVIDER))
+    found = []
+    for provider in installed_providers():
+        logits = np.concatenate(onnx_logits(int8, feeds, provider))
+        cosine = None
+        if vectors is not None:
+            own = np.concatenate(onnx_embeddings(int8, feeds, provider))
+            cosine = float((vectors * own).sum(axis=1).mean())
+        found.append(_agreement(expected, logits, cosine, calibrations))
+        _refuse(found[-1], f"{int8.name} on {provider}", gate)
+    return min(found, key=lambda each: each.same_side)
+
+
+def _agreement(
+    expected: Logits, logits: Logits, cosine: float | None, calibrations: Sequence[Calibration]
+) -> Agreement:
     probabilities = [
-        np.stack([calibration(logits[:, index]) for index, calibration in enumerate(calibrations)], 1)
-        for logits in (before, after)
+        np.stack([calibration(each[:, index]) for index, calibration in enumerate(calibrations)], 1)
+        for each in (expected, logits)
     ]
     difference = np.abs(probabilities[0] - probabilities[1])
-    agreement = Agreement(
-        clips=len(before),
+    return Agreement(
+        clips=len(expected),
         mean_probability_difference=float(difference.mean()),
         worst_probability_difference=float(difference.max()),
         same_side=float(np.mean((probabilities[0] >= 0.5) == (probabilities[1] >= 0.5))),
-        embedding_cosine=_embedding_cosine(fp32, int8, feeds),
+        embedding_cosine=cosine,
     )
+
+
+def _refuse(agreement: Agreement, file: str, gate: Gate) -> None:
     if not (
         agreement.mean_probability_difference <= gate.int8_probability
         and agreement.same_side >= gate.int8_agreement
     ):
         raise GateClosed(
-            f"{int8.name}: INT8 differs from FP32 by {agreement.mean_probability_difference:.3f} in the mean "
+            f"{file}: INT8 differs from FP32 by {agreement.mean_probability_difference:.3f} in the mean "
             f"(allowed {gate.int8_probability}) and agrees on {agreement.same_side:.1%} of clips "
             f"(wanted {gate.int8_agreement:.0%})"
         )
     if agreement.embedding_cosine is not None and not agreement.embedding_cosine >= gate.int8_embedding:
         raise GateClosed(
-            f"{int8.name}: embeddings of INT8 and FP32 have a cosine of {agreement.embedding_cosine:.3f} "
+            f"{file}: embeddings of INT8 and FP32 have a cosine of {agreement.embedding_cosine:.3f} "
             f"in the mean (wanted {gate.int8_embedding})"
         )
-    return agreement
 
 
-def _embedding_cosine(fp32: Path, int8: Path, feeds: Sequence[Feed]) -> float | None:
-    if embedding_size(fp32) is None:
-        return None
-    before, after = (np.concatenate(onnx_embeddings(path, feeds)) for path in (fp32, int8))
-    return float((before * after).sum(axis=1).mean())
+def largest_value(fp32: Path, feeds: Sequence[Feed]) -> float:
+    """By magnitude, of all that lies between the inputs and the outputs of a network."""
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        found = create_calibrator(fp32, augmented_model_path=str(Path(folder) / "ranges.onnx"))
+        found.collect_data(_Feeds(feeds))
+        ranges = [each.range_value for each in found.compute_data().data.values()]
+    return float(np.abs(ranges).max())
