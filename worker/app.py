@@ -67,6 +67,7 @@ def service(
     """
     clock = SystemClock()
     metrics = Metrics()
+    metrics.started(clock.now().timestamp())
     with ExitStack() as stack:
         traces = stack.enter_context(closing(traces_from(settings.telemetry)))
         pool = stack.enter_context(DecodePool(settings.decode, clock))
@@ -225,13 +226,18 @@ def _health(settings: Settings, built: Service, loop: StreamLoop) -> Iterator[No
     def joined() -> str | None:
         return None if loop.health().joined else "the consumer group was not joined yet"
 
+    def answers() -> str | None:
+        age_s = loop.health().broker_silence_s
+        is_silent = age_s > settings.kafka.session_timeout_s
+        return f"the group's coordinator last answered {age_s:.0f} s ago" if is_silent else None
+
     live: dict[str, Check] = {"poll_loop": polls, "producer": acknowledged}
     server = HealthServer(
         telemetry.host,
         telemetry.port,
         metrics=built.metrics.exposition,
         live=live,
-        ready={**live, "models": built.broken, "group": joined},
+        ready={**live, "models": built.broken, "group": joined, "broker": answers},
     )
     server.start()
     try:

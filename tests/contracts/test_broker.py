@@ -106,6 +106,15 @@ def test_records_arrive_with_key_value_headers_and_coordinates(
     assert abs(record.timestamp_ms / 1000 - time.time()) < 120
 
 
+def test_a_broker_that_answers_is_not_silent(broker: BrokerUnderTest, settings: KafkaSettings) -> None:
+    with joined(broker, settings) as member:
+        poll_until(member.consumer.joined, member, what="joined")
+        end_s = time.monotonic() + 2 * settings.session_timeout_s
+        while time.monotonic() < end_s:  # nothing is published: heartbeats alone must tell
+            member.poll(0.05)
+            assert member.consumer.silence_s() < settings.session_timeout_s
+
+
 def test_a_partition_keeps_its_order(broker: BrokerUnderTest, settings: KafkaSettings) -> None:
     producer = broker.producer(settings)
     publish(producer, settings.uploads_topic, [f"key-{n}" for n in range(200)])

@@ -145,6 +145,7 @@ class FakeConsumer:
         self._positions: dict[TopicPartition, int] = {}
         self._paused: set[TopicPartition] = set()
         self._generation = 0
+        self._heard_s = broker.clock.monotonic_s()
 
     def subscribe(self, topics: Sequence[str], listener: RebalanceListener) -> None:
         (self._topic,) = topics
@@ -155,6 +156,7 @@ class FakeConsumer:
             self.polls += 1
             if self._broker.down:
                 raise BrokerUnavailable("the fake broker is down")
+            self._heard_s = self._broker.clock.monotonic_s()
             self._join()
             self._follow_the_target()
             found = self._take(max_records)
@@ -172,6 +174,9 @@ class FakeConsumer:
 
     def joined(self) -> bool:
         return self in self._group.members
+
+    def silence_s(self) -> float:
+        return self._broker.clock.monotonic_s() - self._heard_s
 
     def pause(self) -> None:
         self._paused = set(self._positions)

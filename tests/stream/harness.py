@@ -13,6 +13,7 @@ from worker.errors import UnreadableEvent
 from worker.settings import KafkaSettings, WorkerSettings
 from worker.stream.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from worker.stream.loop import Answer, Finished, StreamLoop
+from worker.stream.telemetry import StreamTelemetry
 from worker.stream.types import Consumer, Outgoing, Producer, Record, Transactions
 
 
@@ -91,12 +92,17 @@ def delivering(
 
 @contextmanager
 def running(
-    broker: BrokerUnderTest, settings: KafkaSettings, handler: Echo, **worker: int | float
+    broker: BrokerUnderTest,
+    settings: KafkaSettings,
+    handler: Echo,
+    telemetry: StreamTelemetry | None = None,
+    /,
+    **worker: int | float,
 ) -> Iterator[Running]:
     consumer = broker.consumer(settings)
     limits = WorkerSettings.model_validate({"concurrency": 4, "max_pending": 8} | worker)
     delivery, way_out = delivering(settings, limits, consumer, broker.producer, broker.transactions)
-    loop = StreamLoop(consumer, delivery, handler, settings, limits, SystemClock())
+    loop = StreamLoop(consumer, delivery, handler, settings, limits, SystemClock(), telemetry)
     run = Running(loop, consumer)
     try:
         yield run

@@ -13,6 +13,7 @@ from tests.fakes.broker import FakeTransactions
 from tests.stream.harness import Echo, running
 from worker.errors import PublishFailed, SessionBroken, SystemicFailures
 from worker.settings import KafkaSettings
+from worker.stream.telemetry import SilentTelemetry
 from worker.stream.types import Outgoing, Record, TopicPartition
 
 pytestmark = pytest.mark.timeout(30)
@@ -160,6 +161,25 @@ def test_a_refused_answer_stops_the_worker_without_a_commit(
     assert committed(under_test, settings) <= 1
 
 
+def test_a_worker_that_ends_without_a_commit_tells_of_none(
+    under_test: FakeBrokerUnderTest, settings: KafkaSettings, echo: Echo
+) -> None:
+    """One that restarts in a loop, since nobody takes its verdicts, would look like one that works."""
+
+    class Commits(SilentTelemetry):
+        told = 0
+
+        def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
+            self.told += 1
+
+    commits = Commits()
+    under_test.broker.refuse = lambda record: record.topic == settings.verdicts_topic
+    upload(under_test, settings, "a")
+    with running(under_test, settings, echo, commits) as run, pytest.raises(PublishFailed):
+        run.outcome.result(10)
+    assert commits.told == 0
+
+
 @pytest.mark.parametrize("error", [SessionBroken("every input fails"), RuntimeError("a bug")])
 def test_what_the_handler_raises_stops_the_worker_without_a_commit(
     under_test: FakeBrokerUnderTest, settings: KafkaSettings, echo: Echo, error: Exception
@@ -237,7 +257,9 @@ def test_a_broker_that_is_away_for_a_while_stops_nothing(
         under_test.broker.down = True
         time.sleep(0.3)
         assert run.loop.health().last_poll_age_s > 0.1
+        wait_for(lambda: run.loop.health().broker_silence_s > 0.1, 10, "the silence is noticed")
         under_test.broker.down = False
+        wait_for(lambda: run.loop.health().broker_silence_s < 0.1, 10, "and its end")
         upload(under_test, settings, "b")
         wait_for(lambda: committed(under_test, settings) == 2, 10, "second committed")
 

@@ -29,6 +29,8 @@ def test_what_happened_is_counted() -> None:
     metrics.cache_event("hit")
     metrics.paused(True)
     metrics.video_moderated(12.5)
+    metrics.started(1.8e9)
+    metrics.broker_silent(4.5)
     labels = {"decision": "review", "decided_by": "error", "reason": "undecodable"}
     assert metrics.value("sluice_uploads_total", **labels) == 2
     stage = {"stage": "decode", "priority": "live"}
@@ -46,6 +48,8 @@ def test_what_happened_is_counted() -> None:
     assert metrics.value("sluice_cache_events_total", event="hit") == 1
     assert metrics.value("sluice_consumer_paused") == 1
     assert metrics.value("sluice_video_seconds_total") == 12.5
+    assert metrics.value("sluice_start_time_seconds") == 1.8e9
+    assert metrics.value("sluice_broker_silence_seconds") == 4.5
     assert metrics.value("sluice_uploads_total", decision="block", decided_by="filter", reason="") == 0
 
 

@@ -50,6 +50,7 @@ class LoopHealth:
 
     last_poll_age_s: float
     joined: bool  # the group counts this worker as a member
+    broker_silence_s: float  # age of the broker's last answer, when it was last polled
     oldest_unacknowledged_s: float  # age of the oldest answer sent and not acknowledged; 0.0: none
     pending: int
 
@@ -95,6 +96,7 @@ class StreamLoop:
         self._pending_bytes = 0
         self._paused = False
         self._joined = False
+        self._silence_s = 0.0
         self._fatal: BaseException | None = None
         self._stop: Deadline | None = None
         self._last_poll_s = clock.monotonic_s()
@@ -122,6 +124,7 @@ class StreamLoop:
         return LoopHealth(
             last_poll_age_s=now_s - self._last_poll_s,
             joined=self._joined,
+            broker_silence_s=self._silence_s,
             oldest_unacknowledged_s=self._delivery.unacknowledged_s(),
             pending=len(self._pending),
         )
@@ -156,8 +159,10 @@ class StreamLoop:
         except BrokerUnavailable as error:
             log.warning("poll_failed", error=str(error))
             self._telemetry.poll_failed()
+            self._note_silence()
             self._settle(POLL_RETRY_S)
             return []
+        self._note_silence()
         now_s = self._clock.monotonic_s()
         self._telemetry.polled(now_s - self._last_poll_s)
         self._last_poll_s = now_s
@@ -165,6 +170,10 @@ class StreamLoop:
         self._telemetry.assigned(len(self._consumer.assignment()))
         self._telemetry.lag(self._consumer.lag())
         return items
+
+    def _note_silence(self) -> None:
+        self._silence_s = self._consumer.silence_s()
+        self._telemetry.silent(self._silence_s)
 
     def _admit(self, items: list[Record | Unreadable]) -> None:
         for item in items:
@@ -223,9 +232,12 @@ class StreamLoop:
         self._take_in(0.0)
         abandoned = len(self._pending)
         try:
-            self._telemetry.committed(self._delivery.finish(LAST_COMMIT_S))
+            offsets = self._delivery.finish(LAST_COMMIT_S)
         except SluiceError as error:
             log.warning("last_commit_failed", error=str(error))
+        else:
+            if offsets:  # none is no commit: a worker that is refused all its verdicts ends here as well
+                self._telemetry.committed(offsets)
         self._ownership.abandon()
         self._bench.close()
         self._consumer.close()

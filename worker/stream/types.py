@@ -108,6 +108,11 @@ class Consumer(Protocol):
         """Whether the group counts us as a member, be it without partitions."""
         ...
 
+    def silence_s(self) -> float:
+        """Since the group's coordinator last answered a heartbeat or a join. Asks nobody. Polls of brokers
+        that are away return nothing and raise nothing: this is what tells."""
+        ...
+
     def pause(self) -> None:
         """Stop fetching from all that is assigned; polling goes on."""
         ...

@@ -29,6 +29,11 @@ class Declared:
         self._declare_answers()
 
     def _declare_uploads(self) -> None:
+        self._start_s = self._gauge(
+            "sluice_start_time_seconds",
+            "When the worker's process started, in seconds since 1970. Changing again and again: the end of "
+            "the last process's log says why it ended.",
+        )
         self._uploads = self._counter(
             "sluice_uploads",
             "Uploads answered. Many with decided_by=error: docs/operations.md explains each `reason`.",
@@ -228,8 +233,14 @@ class Declared:
         )
         self._refused = self._counter(
             "sluice_broker_failures",
-            "Polls and commits that the broker did not answer; they are tried again. Many: look at it.",
+            "Polls and commits that failed; they are tried again. Many: look at the broker. Polls of brokers "
+            "that are away only find nothing: sluice_broker_silence_seconds.",
             ("request",),
+        )
+        self._silence_s = self._gauge(
+            "sluice_broker_silence_seconds",
+            "Since the group's coordinator last answered. Above `kafka.session_timeout_s`, where /readyz "
+            "fails: the brokers are away, or the network to them is.",
         )
         self._kept = self._gauge(
             "sluice_answers_kept",

@@ -41,6 +41,10 @@ class Metrics(Declared):
         self._lagging: set[str] = set()  # partitions
         self._begin_at_zero()
 
+    def started(self, at_s: float) -> None:
+        """``at_s``: seconds since 1970."""
+        self._start_s.set(at_s)
+
     def upload_answered(self, decision: str, decided_by: str, reason: str) -> None:
         self._uploads.labels(decision, decided_by, self._bounded("uploads", "reason", reason)).inc()
 
@@ -161,6 +165,9 @@ class Metrics(Declared):
     def broker_failed(self, request: str) -> None:
         """``request``: poll or commit."""
         self._refused.labels(request).inc()
+
+    def broker_silent(self, seconds: float) -> None:
+        self._silence_s.set(seconds)
 
     def paused(self, is_paused: bool) -> None:
         self._paused.set(1 if is_paused else 0)

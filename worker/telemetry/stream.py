@@ -48,6 +48,9 @@ class StreamMetrics:
     def poll_failed(self) -> None:
         self._metrics.broker_failed("poll")
 
+    def silent(self, seconds: float) -> None:
+        self._metrics.broker_silent(seconds)
+
     def assigned(self, partitions: int) -> None:
         self._metrics.assigned(partitions)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
@@ -61,6 +62,10 @@ class BrokerConsumer:
 
     def joined(self) -> bool:
         return bool(self._consumer.group_metadata().generation_id >= 0)
+
+    def silence_s(self) -> float:
+        heartbeat = self._consumer._coordinator.heartbeat  # reset by a join, and when a coordinator is found
+        return float(time.monotonic() - max(heartbeat.last_receive, heartbeat.last_reset))
 
     def pause(self) -> None:
         for partition in self._consumer.assignment():
