@@ -106,7 +106,10 @@ def service(
 
 
 def run_worker(settings: Settings) -> int:
-    """Moderate until SIGTERM or SIGINT. Returns the exit code: 0 after an orderly stop."""
+    """Moderate until SIGTERM or SIGINT.
+
+    Returns the exit code: 0 after an orderly stop, 2 for settings that are wrong, 1 for anything else.
+    """
     configure_logging(settings.telemetry.log_level, settings.telemetry.log_format)
     try:
         with (
@@ -120,7 +123,7 @@ def run_worker(settings: Settings) -> int:
                 loop.run()
     except SluiceError as error:
         log.error("worker_stopped", reason=error.reason, error=str(error))
-        return 1
+        return 2 if isinstance(error, SettingsError) else 1
     except Exception:
         log.exception("worker_failed")
         return 1

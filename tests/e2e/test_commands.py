@@ -123,7 +123,7 @@ def test_a_worker_that_lacks_its_topics_says_so(embedded_broker: RealBroker) -> 
         SLUICE_KAFKA__UPLOADS_TOPIC="absent",
         SLUICE_TELEMETRY__PORT="0",
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "has no topic absent" in done.stderr
 
 
