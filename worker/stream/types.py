@@ -137,7 +137,11 @@ class Producer(Protocol):
     """Thread-safe, idempotent, acknowledged by all in-sync replicas."""
 
     def send(self, record: Outgoing) -> Future[None]:
-        """Never blocks for long. The future fails with PublishFailed."""
+        """The future fails with PublishFailed.
+
+        Blocks while the broker does not answer: up to `kafka.delivery_timeout_s` for room where much is in
+        flight, and up to 10 s to learn of the topic's partitions.
+        """
         ...
 
     def close(self, timeout_s: float) -> None: ...
