@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from tests.synthesis import Video, moving_square
 from trainer.baselines import described, differences, frozen_network, held_out_scores, metadata
 from trainer.data.manifest import Example
+from trainer.evaluation.cli import baselines
 from trainer.metrics import roc_auc
 from worker.media.types import MediaInfo
 
@@ -78,3 +80,11 @@ def test_what_stands_still_does_not_differ(tmp_path: Path) -> None:
         calm, lively = differences(network, still), differences(network, moving)
     assert calm.shape == (1280,)
     assert lively.mean() > 2.0 * calm.mean()  # encoding leaves a little
+
+
+def test_the_label_has_no_default_that_would_fit_one_model_only(tmp_path: Path) -> None:
+    given = ["--data", str(tmp_path), "--manifest", "m.csv", "--positives", "gun", "--out", str(tmp_path)]
+    result = CliRunner().invoke(baselines, given)
+    assert (result.exit_code, "Missing option '--label'" in result.output) == (2, True)
+    result = CliRunner().invoke(baselines, [*given, "--label", "gun"])
+    assert (result.exit_code, "m.csv" in result.output) == (1, True)
