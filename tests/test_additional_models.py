@@ -9,7 +9,7 @@ import pytest
 
 from models.spec import VideoInput
 from tests.inference import tiny
-from tests.test_moderation import BLACK, CLOCK, WHITE, fails_on_pictures, judge, moderator, nothing
+from tests.routes import BLACK, CLOCK, WHITE, fails_on_pictures, judge, moderator, nothing
 from worker.media.pool import DecodePool
 from worker.media.types import Decoded, DecodeRequest
 from worker.settings import DecodeSettings

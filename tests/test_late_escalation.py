@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.test_moderation import BLACK, CLOCK, MIDDLE, WHITE, judge, moderator
+from tests.routes import BLACK, CLOCK, MIDDLE, WHITE, judge, moderator
 from worker.inference.types import Inputs
 from worker.media.pool import DecodePool
 from worker.settings import DecodeSettings

@@ -16,7 +16,7 @@ import pytest
 
 from tests.inference import tiny
 from tests.model_folders import settings_for, write_filter
-from tests.test_moderation import BLACK, CLOCK, WHITE, judge, route_of
+from tests.routes import BLACK, CLOCK, WHITE, judge, route_of
 from worker.cache import MemoryCache
 from worker.inference.registry import SHIPPED
 from worker.loading import ModelLoader, Wanted

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_moderation import judge
+from tests.routes import judge
 from worker.app import service
 from worker.configuration import fields, is_secret, load_settings, variable_name
 from worker.errors import SettingsError

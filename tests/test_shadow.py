@@ -14,7 +14,7 @@ from tests.fakes.broker import FakeBroker, FakeProducer
 from tests.fakes.clock import ManualClock
 from tests.inference import tiny
 from tests.model_folders import settings_for, write_filter
-from tests.test_moderation import BLACK, CLOCK, WHITE, judge, route_of
+from tests.routes import BLACK, CLOCK, WHITE, judge, route_of
 from worker.cache import MemoryCache
 from worker.errors import ArtifactInvalid, PolicyInvalid
 from worker.loading import ModelLoader

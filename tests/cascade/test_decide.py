@@ -159,7 +159,9 @@ def test_unsettled_is_never_allowed(clips: list[float]) -> None:
 @given(CLIPS)
 def test_what_was_seen_in_part_is_never_allowed(clips: list[float]) -> None:
     outcome = decide(DEFAULT, replace(content(clips), is_partial=True))
-    assert outcome.decision == max("review", decide(DEFAULT, content(clips)).decision, key=STRENGTH.__getitem__)
+    assert outcome.decision == max(
+        "review", decide(DEFAULT, content(clips)).decision, key=STRENGTH.__getitem__
+    )
     assert outcome.segments
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.brokers import RealBroker, topic_specs, wait_for
 from tests.commands.running import sluice
 from tests.model_folders import POLICIES, write_filter
-from tests.test_moderation import WHITE
+from tests.routes import WHITE
 from worker.child import WorkerProcess
 from worker.commands.publish import upload_record
 from worker.commands.watch import read_verdict

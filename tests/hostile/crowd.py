@@ -26,9 +26,9 @@ from tests.hostile.run import mutations
 from tests.hostile.seeds import made
 from tests.media.bombs import png_that_says_it_is_small, vp8_of_16k
 from tests.media.hostile_files import Track, deflated, gif_header, mp4, nested_boxes
+from tests.routes import moderator
 from tests.samples import an_event
 from tests.synthesis import Video, free_box
-from tests.test_moderation import moderator
 from worker.clock import Deadline, SystemClock
 from worker.events import Upload
 from worker.media.pool import DecodePool

@@ -15,8 +15,8 @@ from typing import Any
 
 from tests.hostile.mutate import mutated
 from tests.hostile.seeds import File, Picker
+from tests.routes import moderator
 from tests.samples import an_event
-from tests.test_moderation import moderator
 from worker.clock import Deadline, SystemClock
 from worker.events import Upload
 from worker.media.pool import DecodePool

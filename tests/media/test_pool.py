@@ -246,53 +246,6 @@ def test_waiting_for_a_process_ends_with_the_deadline() -> None:
                 hanging.result(10)
 
 
-def test_a_long_job_does_not_hold_up_the_next_ones() -> None:
-    settings = DecodeSettings(processes=1, long_after_s=0.2, job_timeout_s=1.5)
-    with DecodePool(settings, CLOCK) as pool, ThreadPoolExecutor(1) as threads:
-        stopped = decoders(pool)[-1]
-        os.kill(stopped, signal.SIGSTOP)
-        long = threads.submit(pool.decode, media(GOOD), REQUEST, soon())
-        assert eventually(lambda: pool._idle.qsize() == 0)
-        for _ in range(3):
-            assert pool.decode(media(GOOD), REQUEST, soon()).clips.any()
-        assert not long.done()
-        with pytest.raises(DecodeTimeout):
-            long.result(10)
-        assert stopped not in children_of(server_pid(pool))
-        assert len(children_of(server_pid(pool))) == pool._idle.qsize() == 1
-
-
-def test_a_long_job_ends_as_any_other() -> None:
-    settings = DecodeSettings(processes=1, long_after_s=0.1)
-    with DecodePool(settings, CLOCK) as pool, ThreadPoolExecutor(1) as threads:
-        stopped = decoders(pool)[-1]
-        os.kill(stopped, signal.SIGSTOP)
-        long = threads.submit(pool.decode, media(GOOD), REQUEST, soon())
-        assert eventually(lambda: pool._idle.qsize() == 1 and pool._idle.queue[0] is None)
-        os.kill(stopped, signal.SIGCONT)
-        assert long.result(10).clips.any()
-        assert eventually(lambda: stopped not in children_of(server_pid(pool)))
-        assert pool._idle.qsize() == 1
-
-
-def test_as_many_long_jobs_as_places_and_no_more() -> None:
-    settings = DecodeSettings(processes=1, long_after_s=0.1, job_timeout_s=1.0)
-    with DecodePool(settings, CLOCK) as pool, ThreadPoolExecutor(2) as threads:
-        os.kill(decoders(pool)[-1], signal.SIGSTOP)
-        beside = threads.submit(pool.decode, media(GOOD), REQUEST, soon())
-        assert eventually(lambda: pool._idle.qsize() == 1 and pool._idle.queue[0] is None)
-        with pool._checked_out(soon()) as decoder:
-            os.kill(decoder.pid, signal.SIGSTOP)
-        in_its_place = threads.submit(pool.decode, media(GOOD), REQUEST, soon())
-        assert eventually(lambda: pool._idle.qsize() == 0)
-        with pytest.raises(DeadlineExceeded, match="busy"):
-            pool.decode(media(GOOD), REQUEST, soon(0.3))
-        for hanging in (beside, in_its_place):
-            with pytest.raises(DecodeTimeout):
-                hanging.result(10)
-        assert pool.decode(media(GOOD), REQUEST, soon()).clips.any()
-
-
 def test_cpu_time_is_bounded() -> None:
     """The system counts whole seconds, so a process with little time gets through some jobs."""
     settings = DecodeSettings(processes=1, job_cpu_s=0.01, job_timeout_s=20)
