@@ -139,6 +139,17 @@ def test_poll_returns_no_more_than_asked_for(broker: BrokerUnderTest, settings: 
     assert max(sizes) == 3
 
 
+def test_partitions_take_turns(broker: BrokerUnderTest, settings: KafkaSettings) -> None:
+    producer = broker.producer(settings)
+    publish(producer, settings.uploads_topic, [f"key-{n}" for n in range(400)])  # about a hundred on each
+    with joined(broker, settings) as member:
+        while len(member.records) < 400:
+            member.poll(0.05, max_records=5)
+    producer.close(2)
+    assert {record.partition for record in member.records[:60]} == {0, 1, 2, 3}
+    assert {record.partition for record in member.records[200:230]} == {0, 1, 2, 3}
+
+
 def test_what_is_not_yet_read_is_known(broker: BrokerUnderTest, settings: KafkaSettings) -> None:
     producer = broker.producer(settings)
     for _ in range(6):  # one after the other: the embedded broker counts batches

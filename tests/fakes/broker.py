@@ -237,7 +237,9 @@ class FakeConsumer:
 
     def _take(self, max_records: int) -> list[Record | Unreadable]:
         found: list[Record | Unreadable] = []
-        for at in sorted(set(self._positions) - self._paused):
+        ours = sorted(set(self._positions) - self._paused)
+        turn = self.polls % max(1, len(ours))
+        for at in ours[turn:] + ours[:turn]:
             for record in self._broker.logs[at][self._positions[at] :][: max_records - len(found)]:
                 bad = (at, record.offset) in self._broker.poison
                 found.append(Unreadable(*at, record.offset, "CorruptRecordError: fake") if bad else record)
