@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -189,9 +189,8 @@ class Protocol(RuleBasedStateMachine):
     def time_passes(self) -> None:
         """Threads work in no time of this clock: what they write has ended before it goes on."""
         for worker in self.workers:
-            current = getattr(worker.loop._delivery, "_current", None)
-            if current is not None:
-                wait([current.written])
+            while worker.transactions.waiting:
+                worker.transactions.run(0)
         self.clock.advance(2.0)
 
     @precondition(lambda self: self.workers)
