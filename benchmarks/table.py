@@ -8,14 +8,12 @@ A table stands between ``<!-- table NAME -->`` and ``<!-- end of table NAME -->`
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import click
-
 from benchmarks.report import RESULTS
-from trainer.zoo.table import RIGHT, filled, markdown
+from trainer.pages import figures, filled
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 SLUICE = "Sluice"
@@ -35,7 +33,7 @@ def decode_snapped(results: Results) -> str:
 
 def _decode(rows: Sequence[Results], further: Mapping[str, str]) -> str:
     columns = ["video, pictures", "ms", "videos per core-second", "SSIM", "codec alone", "best peer"]
-    return _markdown(
+    return figures(
         [*columns, "times as fast as it", *(f"times as fast as the {name}" for name in further)],
         (
             [
@@ -56,7 +54,7 @@ def _decode(rows: Sequence[Results], further: Mapping[str, str]) -> str:
 def decode_peers(results: Results) -> str:
     named = dict.fromkeys(name for row in results["rows"] for name in row["decoders"])
     names = [name for name in named if name != SLUICE]
-    return _markdown(
+    return figures(
         ["video, pictures", *names],
         ([row["case"], *(_peer(row["decoders"].get(name)) for name in names)] for row in results["rows"]),
     )
@@ -72,7 +70,7 @@ def inference(results: Results) -> str:
     columns = ["way", "ms a clip", "batch", "one clip p50 ms", "p99 ms", "share of peak"]
     tables = [
         f"{network['network']}, {network['gflop_per_clip']} GFLOP a clip:\n\n"
-        + _markdown(
+        + figures(
             [*columns, "Sluice is times as fast"],
             (_way(name, row) for name, row in network["ways"].items()),
         )
@@ -98,7 +96,7 @@ def _way(name: str, row: Results) -> Row:
 def layouts(results: Results) -> str:
     columns = ["processes", "threads", "batch", "clips_per_s", "batch_p50_ms", "batch_p99_ms"]
     rows = results["layouts"]
-    return _markdown(
+    return figures(
         ["processes", "threads in each", "batch", "clips/s", "batch p50 ms", "p99 ms"],
         ([row[column] for column in columns] for row in rows),
     )
@@ -106,7 +104,7 @@ def layouts(results: Results) -> str:
 
 def peaks(results: Results) -> str:
     machine, found = results["machine"], results["peaks"]
-    return _markdown(
+    return figures(
         ["machine", "cores", "INT8, 10⁹ op/s", "FP32, GFLOP/s", "copying, GB/s"],
         [
             [
@@ -135,17 +133,5 @@ def page() -> str:
     return filled(PAGE.read_text(), {name: write(found[file]) for name, (file, write) in TABLES.items()})
 
 
-def _markdown(columns: Sequence[str], rows: Iterable[Row]) -> str:
-    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
-    return markdown(columns, ["---", *[RIGHT] * (len(columns) - 1)], cells)
-
-
-@click.command()
-def main() -> None:
-    """Write the tables into docs/performance.md."""
-    PAGE.write_text(page())
-    click.echo(f"wrote {PAGE}")
-
-
 if __name__ == "__main__":
-    main()
+    PAGE.write_text(page())

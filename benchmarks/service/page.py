@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import click
-
 from benchmarks.report import RESULTS
 from benchmarks.service.tables import Table, tables
-from trainer.zoo.table import filled
+from trainer.pages import filled
 from worker.capacity import DAY_S, Constants, Demand, Terms, plan, upload_cost
 
 PAGE = Path(__file__).parents[2] / "docs" / "capacity.md"
@@ -94,12 +92,5 @@ def _row(what: str, constants: Constants, demand: Demand) -> Sequence[str]:
     )
 
 
-@click.command()
-def main() -> None:
-    """Write the tables into docs/capacity.md."""
-    PAGE.write_text(page())
-    click.echo(f"wrote {PAGE}")
-
-
 if __name__ == "__main__":
-    main()
+    PAGE.write_text(page())

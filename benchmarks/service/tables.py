@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.report import show
-from trainer.zoo.table import RIGHT, markdown
+from trainer.pages import RIGHT, markdown
 
 Json = Mapping[str, Any]
 COSTS = {

@@ -10,13 +10,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from benchmarks.report import RESULTS
 from tests.images import table as images
 from tests.parts import CHECKOUT
-from trainer.zoo.table import RIGHT, filled, markdown
+from trainer.pages import figures, filled
 
 PAGE = CHECKOUT / "docs" / "deploy.md"
 FILE = RESULTS / "cluster.json"
@@ -53,12 +53,7 @@ def page() -> str:
 
 
 def _table(first: str, columns: Mapping[str, str], rows: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
-    cells: Sequence[Sequence[str]] = [[name, *(_cell(row.get(key)) for key in columns)] for name, row in rows]
-    return markdown([first, *columns.values()], ["---", *[RIGHT] * len(columns)], cells)
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else str(value)
+    return figures([first, *columns.values()], [[name, *map(row.get, columns)] for name, row in rows])
 
 
 if __name__ == "__main__":

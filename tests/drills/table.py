@@ -10,12 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import click
-
 from benchmarks import report
 from tests.drills.catalogue import DRILLS, EVERY
 from tests.drills.stage import Size
-from trainer.zoo.table import RIGHT, filled, markdown
+from trainer.pages import RIGHT, filled, markdown
 
 RESULTS = report.RESULTS / "drills"
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -90,12 +88,5 @@ def _target(target: Mapping[str, Any]) -> str:
     return f"{target['name']}: {target['value']:g} of {target['at_most']:g}{missed}"
 
 
-@click.command()
-def main() -> None:
-    """Write the table into docs/reliability.md."""
-    PAGE.write_text(page())
-    click.echo(f"wrote {PAGE}")
-
-
 if __name__ == "__main__":
-    main()
+    PAGE.write_text(page())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.report import RESULTS
-from trainer.zoo.table import RIGHT, filled, markdown
+from trainer.pages import figures, filled
 
 PAGE = Path(__file__).parents[2] / "docs" / "hostile-input.md"
 Results = Mapping[str, Any]
@@ -30,11 +30,11 @@ def outcomes(results: Results) -> str:
         ["slowest, s", *(run["slowest_s"] for run in runs.values())],
         ["growth of the worker, bytes an upload", *(run["growth_bytes_per_upload"] for run in runs.values())],
     ]
-    return _markdown(["", *runs], rows)
+    return figures(["", *runs], rows)
 
 
 def crowd(results: Results) -> str:
-    return _markdown(
+    return figures(
         ["beside them", "good uploads", "judged", "p50, ms", "p99, ms", "bad ones answered a second"],
         ([name, *row.values()] for name, row in results["scenes"].items()),
     )
@@ -54,12 +54,6 @@ def page() -> str:
 
 def write() -> None:
     PAGE.write_text(page())
-
-
-def _markdown(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    return markdown(
-        columns, ["---", *[RIGHT] * (len(columns) - 1)], [[str(cell) for cell in row] for row in rows]
-    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.report import RESULTS
-from trainer.zoo.table import RIGHT, markdown
+from trainer.pages import RIGHT, markdown
 
 FILE = RESULTS / "images.json"
 MB = 1_000_000

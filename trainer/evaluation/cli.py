@@ -11,7 +11,7 @@ from trainer.evaluation.held_out import HeldOutError, read_held_out
 from trainer.evaluation.page import MARKER, cascade_table
 from trainer.evaluation.refresh import put_band, refresh
 from trainer.evaluation.summary import read_artifact, served_at, summarise
-from trainer.zoo.table import filled
+from trainer.pages import filled
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainer.evaluation.summary import Comparison, Row, Summary
-from trainer.zoo.table import RIGHT, markdown
+from trainer.pages import RIGHT, markdown
 
 MARKER = "cascade"
 

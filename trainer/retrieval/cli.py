@@ -39,10 +39,10 @@ def retrieval(
     data: Path, manifest: str, file: Path, model: str, models_dir: Path | None, out: Path, page: Path | None
 ) -> None:
     """Measure which vectors find videos of the same label, and copies of a video."""
+    from trainer.pages import filled
     from trainer.retrieval.features import of_artifact, of_network
     from trainer.retrieval.measure import measure
     from trainer.retrieval.table import MARKER, table
-    from trainer.zoo.table import filled
 
     try:
         examples = read_manifest(data / manifest, data)

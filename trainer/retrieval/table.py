@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainer.zoo.table import markdown
+from trainer.pages import markdown
 
 MARKER = "retrieval"
 

@@ -83,8 +83,9 @@ def levers(file: Path, protocol_file: Path, data: Path, out: Path, cache: Path, 
 @click.option("--page", type=click.Path(path_type=Path), default=PAGE, show_default=True)
 def table(levers_file: Path, file: Path, results: Path, page: Path) -> None:
     """Write the tables of the results into a page, between its markers."""
+    from trainer.pages import filled
     from trainer.zoo.protocol import read_levers, read_protocol
-    from trainer.zoo.table import filled, tables
+    from trainer.zoo.table import tables
 
     try:
         made = tables(read_protocol(file), read_levers(levers_file), results)

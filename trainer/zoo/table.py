@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from trainer.metrics import paired, roc_auc
+from trainer.pages import RIGHT, markdown
 from trainer.zoo.protocol import Levers, Protocol, SetPlan
 
 Json = dict[str, Any]
 
 HEADS = {"top1": "Top-1", "top5": "Top-5", "accuracy": "Accuracy", "auc": "AUC"}
-RIGHT = "---:"
 
 
 def tables(protocol: Protocol, levers: Levers, results: Path) -> dict[str, str]:
@@ -32,25 +31,6 @@ def tables(protocol: Protocol, levers: Levers, results: Path) -> dict[str, str]:
     made["costs"] = _costs_table(_json(results / "costs.json"))
     made["attention"] = _attention_table(_json(results / "attention.json"))
     return made
-
-
-def filled(page: str, made: Mapping[str, str]) -> str:
-    """The page with each table between its markers. Raises ValueError for a marker without a table."""
-
-    def replace(match: re.Match[str]) -> str:
-        name = match["name"]
-        if name not in made:
-            raise ValueError(f"no table {name!r}, known: {', '.join(made)}")
-        return f"<!-- table {name} -->\n{made[name]}\n<!-- end of table {name} -->"
-
-    return re.sub(
-        r"<!-- table (?P<name>[a-z0-9_-]+) -->\n.*?<!-- end of table (?P=name) -->", replace, page, flags=re.S
-    )
-
-
-def markdown(head: Sequence[str], align: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, align, *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _results(folder: Path, protocol: Protocol) -> list[Json]:

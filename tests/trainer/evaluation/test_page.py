@@ -13,7 +13,7 @@ from trainer.evaluation.held_out import CARD_FILE, read_held_out
 from trainer.evaluation.page import MARKER, cascade_table
 from trainer.evaluation.refresh import refresh
 from trainer.evaluation.summary import read_artifact, summarise
-from trainer.zoo.table import filled
+from trainer.pages import filled
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 BASELINES = ("frozen-differences", "metadata")

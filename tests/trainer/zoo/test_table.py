@@ -6,9 +6,10 @@ import json
 
 import pytest
 
+from trainer.pages import filled, markdown
 from trainer.zoo.cli import LEVERS, PAGE, PROTOCOL, RESULTS
 from trainer.zoo.protocol import read_levers, read_protocol
-from trainer.zoo.table import filled, markdown, tables
+from trainer.zoo.table import tables
 
 
 def made() -> dict[str, str]:
