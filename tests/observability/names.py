@@ -9,11 +9,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.telemetry.everything import say_everything
 from worker.telemetry.metrics import Metrics
 
-SELECTOR = re.compile(r"\b(sluice_[a-z_]+)(?:\{([^}]*)\})?")
+SELECTOR = re.compile(r"\b(sluice_(?!pool\b)[a-z_]+)(?:\{([^}]*)\})?")
 MATCHER = re.compile(r'([a-z_]+)\s*(?:=~|!~|!=|=)\s*"[^"]*"')
 GROUPING = re.compile(r"\b(?:by|on|ignoring|group_left)\s*\(([^)]*)\)")
-FROM_OUTSIDE = {"pod", "instance", "namespace", "le"}
-"""Labels that Prometheus adds, and the buckets'."""
+FROM_OUTSIDE = {"pod", "instance", "namespace", "sluice_pool", "le"}
+"""Labels that Prometheus and the chart's monitors add, and the buckets'."""
 
 
 def known() -> dict[str, set[str]]:

@@ -50,7 +50,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 @dataclass
 class Stage:
     kafka: KafkaSettings
-    broker: ExitStack  # closing it stops the broker
+    broker: EmbeddedBroker
     cache_url: str
     cache: ExitStack
     worker: WorkerProcess
@@ -98,8 +98,8 @@ def _children(pid: int) -> list[int]:
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
     with ExitStack() as stack:
-        broker, cache = stack.enter_context(ExitStack()), stack.enter_context(ExitStack())
-        kafka = unique_settings(broker.enter_context(EmbeddedBroker()), EMBEDDED_SESSION_TIMEOUT_S)
+        broker, cache = EmbeddedBroker(), stack.enter_context(ExitStack())
+        kafka = unique_settings(stack.enter_context(broker), EMBEDDED_SESSION_TIMEOUT_S)
         create_topics(kafka, topic_specs(kafka, 1))
         cache_url = cache.enter_context(EmbeddedCache())
         settings = SETTINGS | {
@@ -128,6 +128,8 @@ def test_faults_fire_their_alerts(stage: Stage) -> None:
     decoders_that_hang(stage, video)
     somebody_else_in_the_cache(stage, video)
     no_cache(stage)
+    no_broker(stage)
+    a_worker_that_crashes_in_a_loop(stage)
     no_worker(stage)
 
 
@@ -195,6 +197,24 @@ def no_cache(stage: Stage) -> None:
         stage.upload(BROKEN + b"without a cache" + bytes([number]))
         stage.answer()
     stage.fires("SluiceCacheFails")
+
+
+def no_broker(stage: Stage) -> None:
+    """Nobody publishes: no poll and no commit fails."""
+    os.kill(stage.broker.pid, signal.SIGSTOP)
+    stage.fires("SluiceBrokerSilent")
+    os.kill(stage.broker.pid, signal.SIGCONT)
+    stage.worker.wait_until_ready(READY_WITHIN_S)
+
+
+def a_worker_that_crashes_in_a_loop(stage: Stage) -> None:
+    def again() -> None:
+        stage.worker.process.kill()
+        stage.worker.process.wait()
+        stage.worker.__enter__()
+        stage.worker.wait_until_ready(READY_WITHIN_S)
+
+    stage.fires("SluiceRestarts", again)
 
 
 def no_worker(stage: Stage) -> None:
