@@ -139,12 +139,17 @@ def test_poll_returns_no_more_than_asked_for(broker: BrokerUnderTest, settings: 
     assert max(sizes) == 3
 
 
-def test_partitions_take_turns(broker: BrokerUnderTest, settings: KafkaSettings) -> None:
+@pytest.mark.parametrize("is_full", [False, True], ids=["idle", "full between polls"])
+def test_partitions_take_turns(is_full: bool, broker: BrokerUnderTest, settings: KafkaSettings) -> None:
     producer = broker.producer(settings)
     publish(producer, settings.uploads_topic, [f"key-{n}" for n in range(400)])  # about a hundred on each
     with joined(broker, settings) as member:
         while len(member.records) < 400:
             member.poll(0.05, max_records=5)
+            if is_full:
+                member.consumer.pause()
+                member.poll(0.0, max_records=1)
+                member.consumer.resume()
     producer.close(2)
     assert {record.partition for record in member.records[:60]} == {0, 1, 2, 3}
     assert {record.partition for record in member.records[200:230]} == {0, 1, 2, 3}

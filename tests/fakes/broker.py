@@ -137,6 +137,7 @@ class FakeConsumer:
         self.session_timeout_s = settings.session_timeout_s
         self.vanished_s: float | None = None
         self.polls = 0
+        self._turn = 0
         self.commits: list[dict[TopicPartition, int]] = []
         self._broker = broker
         self._group = broker.group(settings.group_id)
@@ -238,12 +239,13 @@ class FakeConsumer:
     def _take(self, max_records: int) -> list[Record | Unreadable]:
         found: list[Record | Unreadable] = []
         ours = sorted(set(self._positions) - self._paused)
-        turn = self.polls % max(1, len(ours))
+        turn = self._turn % max(1, len(ours))
         for at in ours[turn:] + ours[:turn]:
             for record in self._broker.logs[at][self._positions[at] :][: max_records - len(found)]:
                 bad = (at, record.offset) in self._broker.poison
                 found.append(Unreadable(*at, record.offset, "CorruptRecordError: fake") if bad else record)
                 self._positions[at] = record.offset + 1
+        self._turn += bool(found)
         return found
 
 

@@ -235,12 +235,18 @@ def test_stop_finishes_what_was_admitted_and_nothing_else(
 def test_stop_abandons_what_is_not_finished_in_time(
     under_test: FakeBrokerUnderTest, settings: KafkaSettings, echo: Echo
 ) -> None:
+    abandoned: list[str] = []
+
+    class Told(SilentTelemetry):
+        def abandoned(self) -> None:
+            abandoned.append("one")
+
     upload(under_test, settings, "a", "stuck")
     echo.hold("stuck")
-    with running(under_test, settings, echo) as run:
+    with running(under_test, settings, echo, Told()) as run:
         wait_for(lambda: verdicts(under_test, settings) == ["a"] and "stuck" in echo.seen, 10, "one answered")
         began_s = time.monotonic()
-        assert run.stop(drain_timeout_s=0.3).abandoned == 1
+        assert run.stop(drain_timeout_s=0.3).abandoned == len(abandoned) == 1
         assert time.monotonic() - began_s < 2
         echo.release()
         time.sleep(0.2)

@@ -231,6 +231,8 @@ class StreamLoop:
         """Commit what is finished, abandon the rest, leave the group. Returns how many were abandoned."""
         self._take_in(0.0)
         abandoned = len(self._pending)
+        for _ in range(abandoned):
+            self._telemetry.abandoned()
         try:
             offsets = self._delivery.finish(LAST_COMMIT_S)
         except SluiceError as error:

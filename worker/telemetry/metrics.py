@@ -82,6 +82,7 @@ class Metrics(Declared):
         """Makes all bins known. ``shares``: of each of SCORE_BINS; None: the model carries no reference."""
         for upper in SCORE_BINS:
             self._scores.labels(label, upper)
+            self._reference.remove(label, upper)  # of the model before
         for upper, share in zip(SCORE_BINS, shares or (), strict=False):
             self._reference.labels(label, upper).set(share)
 

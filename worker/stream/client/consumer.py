@@ -18,7 +18,7 @@ from worker.errors import BrokerUnavailable
 from worker.settings import KafkaSettings
 from worker.stream import options
 from worker.stream.client.errors import require_crc32c, translated, translating
-from worker.stream.client.records import ours, read, read_of_others, theirs
+from worker.stream.client.records import ours, partitions_of, read, read_of_others, theirs
 from worker.stream.types import RebalanceListener, Record, TopicPartition, Unreadable
 
 COMMIT_TIMEOUT_MS = 5_000
@@ -36,20 +36,23 @@ class BrokerConsumer:
     def __init__(self, settings: KafkaSettings) -> None:
         require_crc32c()
         self._consumer = _group_consumer(settings)
-        self._served: set[TopicPartition] = set()  # by the last poll
+        self._served: set[TopicPartition] = set()  # in this round, in which every partition has a turn
 
     def subscribe(self, topics: Sequence[str], listener: RebalanceListener) -> None:
         self._consumer.subscribe(topics=list(topics), listener=_Listener(self._consumer, listener))
 
     def poll(self, timeout_s: float, max_records: int) -> Sequence[Record | Unreadable]:
         """Takes up to JOIN_WAIT_S longer while the group rebalances."""
-        items = read_of_others(self._consumer, self._served, max_records)
-        items = items or read(self._consumer, timeout_s, max_records)
+        if items := read_of_others(self._consumer, self._served, max_records):
+            self._served |= partitions_of(items)
+            return items
+        items = read(self._consumer, timeout_s, max_records)
         for _ in range(JOIN_SLICES):
             if items or not self._rebalancing():
                 break
             items = read(self._consumer, JOIN_WAIT_S / JOIN_SLICES, max_records)
-        self._served = {TopicPartition(item.topic, item.partition) for item in items}
+        if items:
+            self._served = partitions_of(items)
         return items
 
     def assignment(self) -> frozenset[TopicPartition]:

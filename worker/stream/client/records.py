@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -28,9 +28,9 @@ def read(consumer: KafkaConsumer, timeout_s: float, max_records: int) -> list[Re
 
 
 def read_of_others(
-    consumer: KafkaConsumer, served: Iterable[TopicPartition], max_records: int
+    consumer: KafkaConsumer, served: Collection[TopicPartition], max_records: int
 ) -> list[Record | Unreadable]:
-    """What is there of other partitions than those that were ``served`` last; does not wait.
+    """What is there of other partitions than those that were ``served`` already; does not wait.
 
     The client hands out all that it has read of one partition before the next has its turn. That may be
     tens of thousands of events, so whoever publishes to another would wait for hours behind a backlog.
@@ -38,7 +38,8 @@ def read_of_others(
     fetcher = consumer._fetcher
     others_wait = fetcher._completed_fetches or fetcher._paused_partition_records
     # An exception that waits to be raised would be forgotten with its partition paused.
-    if not others_wait or consumer.paused() or fetcher._next_in_line_exception_metadata is not None:
+    error_waits = fetcher._next_in_line_exception_metadata is not None
+    if not served or not others_wait or error_waits or consumer.paused():
         return []
     for partition in served:
         with suppress(KeyError):  # revoked by the I/O thread
@@ -93,6 +94,10 @@ def _record(record: Any) -> Record:
         headers=tuple((name, value or b"") for name, value in record.headers),
         timestamp_ms=record.timestamp,
     )
+
+
+def partitions_of(items: Iterable[Record | Unreadable]) -> set[TopicPartition]:
+    return {TopicPartition(item.topic, item.partition) for item in items}
 
 
 def ours(partitions: Iterable[Any]) -> frozenset[TopicPartition]:
