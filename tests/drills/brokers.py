@@ -19,7 +19,6 @@ from worker.standalone import EMBEDDED_SESSION_TIMEOUT_S, HOST, EmbeddedBroker
 
 Kind = Literal["embedded", "kafka", "cluster"]
 KAFKA_SESSION_TIMEOUT_S = 6.0
-MIN_IN_SYNC = 2  # replicas, of three
 
 
 @dataclass
@@ -44,16 +43,9 @@ class DrillBroker(RealBroker):
 
     def wait_until_in_sync(self, timeout_s: float) -> None:
         """Until every replica of every partition has caught up. Raises AssertionError."""
-        self._wait_for_replicas(3, timeout_s)
-
-    def wait_until_writable(self, timeout_s: float) -> None:
-        """Until every partition has a leader and as many replicas as a write needs. Raises AssertionError."""
-        self._wait_for_replicas(MIN_IN_SYNC, timeout_s)
-
-    def _wait_for_replicas(self, in_sync: int, timeout_s: float) -> None:
         admin = KafkaAdminClient(bootstrap_servers=self.bootstrap.split(","))
         try:
-            wait_for(lambda: _has_replicas(admin, in_sync), timeout_s, f"{in_sync} replicas are in sync")
+            wait_for(lambda: _is_in_sync(admin), timeout_s, "all replicas are in sync")
         finally:
             admin.close()
 
@@ -61,15 +53,13 @@ class DrillBroker(RealBroker):
         return [node.pid for node in self.nodes] or [self.embedded_pid]
 
 
-def _has_replicas(admin: Any, in_sync: int) -> bool:
-    """Every partition has a leader and so many replicas that have caught up, or all if it has fewer."""
+def _is_in_sync(admin: Any) -> bool:
     try:
         topics = admin.describe_topics()
     except KafkaError:  # its own connection was to the node that is away
         return False
     return all(
-        partition["leader_id"] >= 0
-        and len(partition["isr_nodes"]) >= min(in_sync, len(partition["replica_nodes"]))
+        len(partition["isr_nodes"]) == len(partition["replica_nodes"])
         for topic in topics
         for partition in topic["partitions"]
     )
