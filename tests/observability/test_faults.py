@@ -31,6 +31,7 @@ from worker.stream.types import Outgoing
 READY_WITHIN_S = 120.0
 FIRES_WITHIN_S = 60.0
 SETTLED_S = 0.03
+FETCH_S = 1.0  # more than the broker keeps a fetch waiting
 BROKEN = b"\x00\x00\x00\x18ftypmp42 cut off"
 SETTINGS = {
     "SLUICE_WORKER__CONCURRENCY": "2",
@@ -170,7 +171,8 @@ def decoders_that_die(stage: Stage) -> None:
 
 def decoders_that_hang(stage: Stage, video: bytes) -> None:
     with every(0.005, lambda: stage.signal_decoders(signal.SIGSTOP, SETTLED_S)):
-        stage.worker.process.send_signal(signal.SIGSTOP)  # what it then fetches says how many there are
+        stage.worker.process.send_signal(signal.SIGSTOP)
+        time.sleep(FETCH_S)  # so that the next fetch brings all, and says how many there are
         for _ in range(4):  # two more than may be pending
             stage.upload(video + uuid.uuid4().bytes)
         stage.worker.process.send_signal(signal.SIGCONT)
