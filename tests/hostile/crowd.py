@@ -71,6 +71,7 @@ class Scene:
 
     bad: Sequence[bytes]
     decode: DecodeSettings = field(default_factory=lambda: DecodeSettings(processes=PROCESSES))
+    share: float = 1.0  # of the time in which good ones come
 
 
 def scenes() -> dict[str, Scene]:
@@ -89,7 +90,7 @@ def scenes() -> dict[str, Scene]:
         "files over a limit": Scene(limits),
         "files that use up their time": Scene(slow),
         f"the same, `decode.long_after_s` = {never_s:g}": Scene(
-            slow, DecodeSettings(processes=PROCESSES, long_after_s=never_s)
+            slow, DecodeSettings(processes=PROCESSES, long_after_s=never_s), share=0.1
         ),
     }
 
@@ -110,7 +111,7 @@ def serve(scene: Scene, seconds: float) -> Served:
             time.sleep(0.001)
         begun_s = time.monotonic()
         coming = []
-        for number in range(round(seconds * GOOD_PER_S)):
+        for number in range(round(seconds * scene.share * GOOD_PER_S)):
             at_s = begun_s + number / GOOD_PER_S
             time.sleep(max(0.0, at_s - time.monotonic()))
             coming.append(good_threads.submit(_timed, route, video + free_box(number), at_s))
