@@ -80,7 +80,7 @@ format: $(VENV)/.dev ## Format the code
 .PHONY: bench
 bench: $(VENV)/.bench ## Time Sluice beside other tools on this CPU; writes benchmarks/results and the tables of the docs
 	$(BIN)/python -m benchmarks.decode
-	$(BIN)/python -m benchmarks.inference --rounds 2
+	$(BIN)/python -m benchmarks.inference --rounds 3
 	$(BIN)/python -m benchmarks.service --quick
 	$(BIN)/python -m benchmarks.table
 

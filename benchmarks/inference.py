@@ -33,7 +33,7 @@ BATCHES = (1, 4, 8)
 THREADS = os.cpu_count() or 1
 SERVED = ("violence-filter", "violence-escalation")
 BUDGET_S = 0.25  # of each way and batch size in each round
-PATIENCE_S = 2.0  # a batch that takes longer is the largest one tried
+PATIENCE_S = 2.0  # a batch that would take longer is not tried
 
 
 @dataclass
@@ -132,14 +132,16 @@ def _prepared(timing: Timing, how: Callable[[], Run]) -> Run | None:
 def _warmed_up(timing: Timing, network: Network, run: Run) -> tuple[int, ...]:
     """The batch sizes to try, each compiled and run once."""
     sizes: list[int] = []
+    clip_s = 0.0
     try:
         for count in BATCHES:
+            if sizes and clip_s * count > PATIENCE_S:
+                break
             run(network.feed(count))
             sizes.append(count)
             begun_s = time.perf_counter()
             run(network.feed(count))
-            if time.perf_counter() - begun_s > PATIENCE_S:
-                break
+            clip_s = (time.perf_counter() - begun_s) / count
     except Exception as error:
         timing.failed = _words(error)
         return ()
