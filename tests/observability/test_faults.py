@@ -41,7 +41,8 @@ SETTINGS = {
     "SLUICE_INFERENCE__MAX_BATCH_CLIPS": "1",
     "SLUICE_INFERENCE__WATCH_S": "0.2",
     "SLUICE_CACHE__BREAKER_RESET_S": "1",
-    "SLUICE_DECODE__JOB_TIMEOUT_S": "240",  # longer than a hang
+    "SLUICE_DECODE__JOB_TIMEOUT_S": "240",  # longer than a hang, as what follows
+    "SLUICE_DECODE__LONG_AFTER_S": "240",
     "SLUICE_WORKER__UPLOAD_TIMEOUT_S": "240",
 }
 
