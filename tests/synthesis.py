@@ -209,3 +209,13 @@ def packet_places(data: bytes, kind: str) -> list[tuple[int, int]]:
     with av.open(io.BytesIO(data), "r") as container:
         packets = container.demux(container.streams.get({kind: 0})[0])
         return [(packet.pos or 0, packet.size) for packet in packets if packet.size]
+
+
+def with_noisy_tail(data: bytes, pictures: int) -> bytes:
+    """A copy in which the packets of video behind so many pictures cannot be decoded."""
+
+    def change(copy: bytearray) -> None:
+        for place, size in packet_places(data, "video")[pictures:]:
+            copy[place + 8 : place + size] = bytes(size - 8)
+
+    return mapped(data, change)

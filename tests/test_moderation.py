@@ -16,7 +16,7 @@ import pytest
 from tests.inference import tiny
 from tests.routes import BLACK, CLOCK, MIDDLE, WHITE, fails_on_pictures, judge, moderator
 from tests.samples import MODEL, an_event
-from tests.synthesis import Video, mapped, packet_places
+from tests.synthesis import Video, with_noisy_tail
 from worker.attempts import Attempts, FileCounts, NoCounts
 from worker.cache import MemoryCache
 from worker.clock import Deadline
@@ -143,14 +143,10 @@ def test_what_can_be_decoded_in_part_is_reviewed_and_not_cached(pool: DecodePool
     video = Video(
         duration_s=8, size=(64, 48), container="matroska", gop=1, codec="mjpeg", pix_fmt="yuvj420p"
     ).make()
-
-    def break_tail(copy: bytearray) -> None:
-        for place, size in packet_places(video, "video")[100:]:
-            copy[place + 8 : place + size] = bytes(size - 8)
-
+    broken = with_noisy_tail(video, 100)
     with moderator(pool) as route:
-        whole, half = judge(route, video, policy="lax"), judge(route, mapped(video, break_tail), policy="lax")
-        again = judge(route, mapped(video, break_tail), policy="lax")
+        whole, half = judge(route, video, policy="lax"), judge(route, broken, policy="lax")
+        again = judge(route, broken, policy="lax")
     assert (whole.decision, whole.degraded) == ("allow", False)
     assert (half.decision, half.decided_by, half.degraded) == ("review", "filter", True)
     assert half.reason == "partly_undecodable"

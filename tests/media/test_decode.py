@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.spec import VideoInput
-from tests.synthesis import Video, corners, make_sound, mapped, number_of, packet_places, still
+from tests.synthesis import Video, corners, make_sound, mapped, number_of, still, with_noisy_tail
 from worker.errors import MediaError, MediaLimit, NoVideo, Undecodable
 from worker.media.container import DecodeLimits
 from worker.media.decode import decode_file
@@ -203,13 +203,7 @@ def test_a_clip_without_frames_of_its_own_is_left_out(tmp_path: Path) -> None:
     data = Video(
         duration_s=8, size=(64, 48), container="matroska", gop=1, codec="mjpeg", pix_fmt="yuvj420p"
     ).make()
-    places = packet_places(data, "video")
-
-    def break_tail(copy: bytearray) -> None:
-        for place, size in places[100:]:
-            copy[place + 8 : place + size] = bytes(size - 8)
-
-    result = decoded(mapped(data, break_tail), tmp_path, At((0.0, 2.0, 5.0, 7.0)))
+    result = decoded(with_noisy_tail(data, 100), tmp_path, At((0.0, 2.0, 5.0, 7.0)))
     assert result.starts_s == (0.0, 2.0)
     assert result.missing == 2
     assert numbers(result) == [[0, 5, 10, 15, 20], [50, 55, 60, 65, 70]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 
 import structlog
 from kafka import ConsumerRebalanceListener, KafkaConsumer
@@ -18,7 +17,7 @@ from worker.errors import BrokerUnavailable
 from worker.settings import KafkaSettings
 from worker.stream import options
 from worker.stream.client.errors import require_crc32c, translated, translating
-from worker.stream.client.records import ours, partitions_of, read, read_of_others, theirs
+from worker.stream.client.records import ours, partitions_of, pause, read, read_of_others, resume, theirs
 from worker.stream.types import RebalanceListener, Record, TopicPartition, Unreadable
 
 COMMIT_TIMEOUT_MS = 5_000
@@ -74,14 +73,10 @@ class BrokerConsumer:
         return float(time.monotonic() - max(heartbeat.last_receive, heartbeat.last_reset))
 
     def pause(self) -> None:
-        for partition in self._consumer.assignment():
-            with suppress(KeyError):  # revoked by the I/O thread since the line above
-                self._consumer.pause(partition)
+        pause(self._consumer, self._consumer.assignment())
 
     def resume(self) -> None:
-        for partition in self._consumer.paused():
-            with suppress(KeyError):
-                self._consumer.resume(partition)
+        resume(self._consumer)
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         try:

@@ -41,15 +41,24 @@ def read_of_others(
     error_waits = fetcher._next_in_line_exception_metadata is not None
     if not served or not others_wait or error_waits or consumer.paused():
         return []
-    for partition in served:
-        with suppress(KeyError):  # revoked by the I/O thread
-            consumer.pause(KafkaPartition(*partition))
+    pause(consumer, (KafkaPartition(*partition) for partition in served))
     try:
         return read(consumer, 0.0, max_records)
     finally:
-        for partition in consumer.paused():
-            with suppress(KeyError):
-                consumer.resume(partition)
+        resume(consumer)
+
+
+def pause(consumer: KafkaConsumer, partitions: Iterable[KafkaPartition]) -> None:
+    for partition in partitions:
+        with suppress(KeyError):  # revoked by the I/O thread meanwhile
+            consumer.pause(partition)
+
+
+def resume(consumer: KafkaConsumer) -> None:
+    """All that are paused."""
+    for partition in consumer.paused():
+        with suppress(KeyError):
+            consumer.resume(partition)
 
 
 def _let_parked_records_through(consumer: KafkaConsumer) -> None:
